@@ -37,6 +37,7 @@ def main() -> int:
         console.print(f"Setting up a yard, its forge and its servers in [bold]{folder}[/].")
         scenes.prepare(stage)
         stage.note(f"libraries preloaded after {stage.wait_for_preloaded():.1f} s more")
+        stage.start_watcher()
         for number, (title, play) in enumerate(SCENES, start=1):
             scene = stage.title(number, title)
             began = time.monotonic()

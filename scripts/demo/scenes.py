@@ -31,6 +31,9 @@ ROWS_A_SHORT_BATCH = 1000
 # As in environments/canary/environment.yaml.
 CANARY_SHARE = 0.2
 MOST_BATCHES = 12
+MOST_SHORT_BATCHES = 30
+# The watcher looks every five seconds while it judges. After that more traffic is sent.
+SECONDS_TO_JUDGE = 12
 
 
 def prepare(stage: Stage) -> None:
@@ -65,7 +68,6 @@ def first_version(stage: Stage, scene: Scene) -> None:
 
 def to_production(stage: Stage, scene: Scene) -> None:
     """v1 moves dev -> staging -> canary -> production, with one pull request each."""
-    _watch(stage)
     _enter(stage, "canary", "v1", show=True)
     _enter(stage, "production", "v1")
     _check_everywhere(stage, "v1")
@@ -82,7 +84,6 @@ def better_version(stage: Stage, scene: Scene) -> None:
     ]
     _new(stage, "v2", "v1", "Add the weather", *breaks, features=list(V2), monotone=MONOTONE)
     record = _gate(stage, "v2", "pass")
-    _watch(stage)
     _enter(stage, "canary", "v2")
     _enter(stage, "production", "v2")
     _check_everywhere(stage, "v2")
@@ -96,7 +97,6 @@ def refused_version(stage: Stage, scene: Scene) -> None:
         features=["carrier", "dest", "minute"], monotone={}, max_iter=15, max_leaf_nodes=3,
     )  # fmt: skip
     record = _gate(stage, "v3", "fail")
-    _watch(stage)
     stage.modelyard("record", MODEL, "v3")
     _check_everywhere(stage, "v2")
     scene.result = f"refused: {_interval(record)}; its record is kept"
@@ -107,13 +107,14 @@ def silent_regression(stage: Stage, scene: Scene) -> None:
     _new(stage, "v4", "v2", "Add dep_delay", features=[*V2, "dep_delay"], monotone=MONOTONE)
     record = _gate(stage, "v4", "pass")
     stage.note("the training data has dep_delay; a request, sent before departure, does not")
-    _watch(stage)
-    number = _waiting(stage, "canary")
+    number = _waiting(stage, "canary", "v4")
     stage.modelyard("pr", "approve", str(number), user="grace")
-    _watch(stage)
-    verdict_at = _until_rolled_back(stage)
+    stage.watcher_says(f"^canary: {MODEL} v4 is ready")
+    verdict_at = _until_judged_bad(stage)
+    for environment in ("canary", "staging", "dev"):
+        stage.watcher_says(f"rolled {environment} back from v4 to v2")
+    stage.watcher_says(f"^canary: {MODEL} v2 is ready")
     history = stage.read_json("history", MODEL)
-    stage.modelyard("watch", "--once")
     _check_everywhere(stage, "v2")
     stage.check(_held(stage) == ["v4"], "v4 is on hold")
     last = stage.git("log", "--first-parent", "--oneline", "-3", "origin/main")
@@ -138,13 +139,12 @@ def summer(stage: Stage, scene: Scene) -> None:
     opened = [pull for pull in _open(stage) if "/retrain/" in pull["branch"]]
     stage.check(len(opened) == 1, "there is one retraining pull request")
     number = str(opened[0]["number"])
-    _watch(stage)
+    stage.watcher_says(f"^#{number} modelyard/checks: success")
     stage.modelyard("pr", "show", number)
     # Not grace: who merges a version does not approve its promotions.
     stage.modelyard("pr", "merge", number)
     record = _train(stage, "v5")
     stage.check(record["verdict"]["outcome"] == "pass", "v5 passes on both held-out sets")
-    _watch(stage)
     _enter(stage, "canary", "v5")
     _enter(stage, "production", "v5")
     _check_everywhere(stage, "v5")
@@ -198,17 +198,17 @@ def _propose(stage: Stage, version: str, title: str) -> None:
     stage.git("add", f"models/{MODEL}")
     stage.git("commit", "--quiet", "--message", title)
     stage.git("push", "--quiet", "origin", branch)
-    stage.modelyard("pr", "open", branch, "--title", title)
-    _watch(stage)
-    number = next(pull["number"] for pull in _open(stage) if pull["branch"] == branch)
-    stage.modelyard("pr", "merge", str(number))
+    said = stage.modelyard("pr", "open", branch, "--title", title)
+    number = said.split()[2]  # pull request 6 is open: ...
+    stage.watcher_says(f"^#{number} modelyard/checks: success")
+    stage.modelyard("pr", "merge", number)
     # The next version starts from the merged main branch.
     stage.git("switch", "--quiet", "main", quiet=True)
     stage.git("pull", "--quiet", "--ff-only", quiet=True)
 
 
 def _train(stage: Stage, version: str) -> dict[str, Any]:
-    stage.modelyard("reconcile", MODEL, "--wait")
+    stage.watcher_says(f"opened: Record {MODEL} {version}:")
     record: dict[str, Any] = stage.read_json("record", MODEL, version)
     return record
 
@@ -220,35 +220,29 @@ def _gate(stage: Stage, version: str, expected: str) -> dict[str, Any]:
     return record
 
 
-def _watch(stage: Stage) -> None:
-    stage.modelyard("watch", "--once", user="watcher")
-
-
 def _enter(stage: Stage, environment: str, version: str, *, show: bool = False) -> None:
     """Approve the proposal, and send traffic until the judge passes it."""
-    number = _waiting(stage, environment)
+    number = str(_waiting(stage, environment, version))
     if show:
-        stage.modelyard("pr", "show", str(number), user="grace")
-    stage.modelyard("pr", "approve", str(number), user="grace")
-    _watch(stage)
+        stage.modelyard("pr", "show", number, user="grace")
+    stage.modelyard("pr", "approve", number, user="grace")
+    stage.watcher_says(f"^{environment}: {MODEL} {version} is ready")
+    verified = f"^{environment}: {MODEL} {version} is verified"
     for batch in range(MOST_BATCHES):
-        if _state(stage, environment)["verified"]:
-            return
         _traffic(stage, rows=ROWS_A_BATCH[environment], seed=batch)
-        _watch(stage)
-    stage.check(_state(stage, environment)["verified"], f"{version} is verified in {environment}")
+        if stage.watcher_said(verified, within=SECONDS_TO_JUDGE):
+            return
+    stage.watcher_says(verified)
 
 
-def _until_rolled_back(stage: Stage) -> int:
-    """Send traffic until the canary is rolled back; return about how many predictions it made."""
-    for batch in range(MOST_BATCHES):
+def _until_judged_bad(stage: Stage) -> int:
+    """Send traffic until the judge fails the canary; return about how many predictions it made."""
+    for batch in range(MOST_SHORT_BATCHES):
         _traffic(stage, rows=ROWS_A_SHORT_BATCH, seed=100 + batch)
-        output = stage.modelyard("watch", "--once", user="watcher")
-        if "judged fail" in output:
-            stage.check("dep_delay" in output, "the judge names dep_delay")
+        if stage.watcher_said(f"^canary: {MODEL} v4 judged fail: .*dep_delay", within=1):
             return round((batch + 1) * ROWS_A_SHORT_BATCH * CANARY_SHARE)
-    stage.check(False, "the judge fails the canary")
-    return 0
+    stage.watcher_says(f"^canary: {MODEL} v4 judged fail: .*dep_delay")
+    return round(MOST_SHORT_BATCHES * ROWS_A_SHORT_BATCH * CANARY_SHARE)
 
 
 def _traffic(stage: Stage, *, rows: int, seed: int) -> None:
@@ -259,11 +253,12 @@ def _traffic(stage: Stage, *, rows: int, seed: int) -> None:
     )
 
 
-def _waiting(stage: Stage, environment: str) -> int:
-    branch = f"modelyard/promote/{environment}/{MODEL}"
-    numbers = [pull["number"] for pull in _open(stage) if pull["branch"] == branch]
-    stage.check(numbers, f"a pull request promotes to {environment}")
-    return int(numbers[0])
+def _waiting(stage: Stage, environment: str, version: str) -> int:
+    """The pull request that promotes this version, once it waits for an approval alone."""
+    opened = stage.watcher_says(rf"^#\d+ opened: Promote {MODEL} {version} to {environment}$")
+    number = int(opened.removeprefix("#").split()[0])
+    stage.watcher_says(rf"^#{number} modelyard/promote: pending: 1 more approval")
+    return number
 
 
 def _open(stage: Stage) -> list[dict[str, Any]]:

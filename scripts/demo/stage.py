@@ -18,6 +18,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.rule import Rule
 
+from demo.watcher import Watcher, WatcherError
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.processes.start import run_command
 from modelyard.operations.content.new_yard import write_yard, yard_files
@@ -59,6 +60,7 @@ class Stage:
     scenes: list[Scene] = field(default_factory=list)
     _preloaded: subprocess.Popen[bytes] | None = None
     _sockets: Path | None = None
+    _watcher: Watcher | None = None
 
     @property
     def yard(self) -> Path:
@@ -79,7 +81,10 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop every server; files stay, to be explored."""
+        """End the watcher and every server; files stay, to be explored."""
+        # First, for it would start servers again.
+        if self._watcher is not None:
+            self._watcher.stop()
         # Also after a failed scene; there may be no server.
         self.modelyard("servers", "stop", quiet=True, expected=None)
         if self._preloaded is not None and self._preloaded.stdin is not None:
@@ -126,6 +131,35 @@ class Stage:
                 self.console.print(output, highlight=False, markup=False)
             raise SceneFailedError(f"modelyard {arguments[0]} exited with {code}, not {wanted}")
         return output
+
+    def start_watcher(self) -> None:
+        """Start the watcher that goes on until the end, as a person does in a second terminal."""
+        self.console.print("[bold cyan]watcher$[/] modelyard watch")
+        self._watcher = Watcher(
+            self.yard, self.folder / "watch.log", _environment("watcher"), self._show_watcher
+        )
+
+    def watcher_says(self, wanted: str) -> str:
+        """Wait until the watcher prints a line that matches this pattern; return it."""
+        try:
+            return self._running_watcher().wait_for(wanted)
+        except WatcherError as error:
+            raise SceneFailedError(str(error)) from None
+
+    def watcher_said(self, wanted: str, *, within: float) -> bool:
+        """Whether the watcher prints a line that matches this pattern within so many seconds."""
+        try:
+            return self._running_watcher().hear(wanted, within=within) is not None
+        except WatcherError as error:
+            raise SceneFailedError(str(error)) from None
+
+    def _running_watcher(self) -> Watcher:
+        if self._watcher is None:
+            raise SceneFailedError("the watcher was not started")
+        return self._watcher
+
+    def _show_watcher(self, line: str) -> None:
+        self.console.print(f"  watcher: {line}", style="green", highlight=False, markup=False)
 
     def read_json(self, *arguments: str) -> Any:
         """Return the JSON output of a command, without showing it."""

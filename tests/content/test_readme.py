@@ -17,6 +17,7 @@ import click
 import jsonschema
 import pytest
 
+from demo.watcher import Watcher, WatcherError
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.adapters.processes.start import run_command
 from modelyard.cli import COMMANDS, load_command
@@ -24,8 +25,9 @@ from modelyard.cli import COMMANDS, load_command
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PLAYED = ("The five-minute tour", "Add a model")
+WATCHER = "modelyard watch"
 LONGEST = 300.0
-BLOCK = re.compile(r"^ *```console\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```(console|text)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 # What an interpreter reads only when it starts: the preloaded process and what it forks agree.
 FIXED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -33,7 +35,10 @@ FIXED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": 
 
 @dataclass(frozen=True)
 class Typed:
-    """A command of the page, and the lines it shows as its output; `…` stands for anything."""
+    """A command of the page, and the lines it shows as its output; `…` stands for anything.
+
+    Without a command the lines are those of the watcher, for which a reader waits.
+    """
 
     command: str
     shown: tuple[str, ...]
@@ -44,8 +49,11 @@ def section(title: str, page: str = README) -> str:
 
 
 def typed(text: str) -> Iterator[Typed]:
-    for block in BLOCK.findall(text):
+    for kind, block in BLOCK.findall(text):
         lines = [line.strip() for line in block.splitlines()]
+        if kind == "text":
+            yield Typed("", tuple(lines))
+            continue
         starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
         for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
             yield Typed(lines[start][2:], tuple(lines[start + 1 : end]))
@@ -66,13 +74,38 @@ class Reader:
     cwd: Path
     environment: dict[str, str]
     said: list[tuple[Typed, int, str]] = field(default_factory=list)
+    watcher: Watcher | None = None
 
     def type(self, line: Typed) -> int:
+        if line.command == WATCHER:
+            log = Path(self.environment["HOME"]) / "watcher"
+            self.watcher = Watcher(self.cwd, log, self.environment, lambda _: None)
+            return 0
+        if not line.command:
+            return self.wait(line)
         program = line.command.partition(" ")[0]
         run = self.modelyard if program == "modelyard" else self.shell
         code, said = run(line.command.replace("ADDRESS", self.address()))
         self.said.append((line, code, said))
         return code
+
+    def wait(self, line: Typed) -> int:
+        """Wait until the watcher in the second terminal said these lines, in this order."""
+        assert self.watcher is not None
+        code, said = 0, []
+        try:
+            for shown in line.shown:
+                wanted = ".*".join(map(re.escape, shown.split("…")))
+                said.append(self.watcher.wait_for(f"^{wanted}$"))
+        except WatcherError as error:
+            code, said = 1, [*said, str(error)]
+        self.said.append((line, code, "\n".join(said)))
+        return code
+
+    def stop_watcher(self) -> None:
+        if self.watcher is not None:
+            self.watcher.stop()
+            self.watcher = None
 
     def address(self) -> str:
         """What a reader puts in place of `ADDRESS`: where production takes requests."""
@@ -159,8 +192,10 @@ def reader(
             # They are read here already, and this installation is to be tested.
             if not line.command.startswith(("make ", "export ")) and reader.type(line):
                 break
+        reader.stop_watcher()
         yield reader
     finally:
+        reader.stop_watcher()
         reader.modelyard("modelyard servers stop")
 
 
@@ -174,14 +209,17 @@ def told(reader: Reader, *arguments: str) -> Any:
 def test_every_command_of_the_page_succeeds(reader: Reader):
     failed = [(line.command, code, said) for line, code, said in reader.said if code]
     assert failed == []
+    skipped = ("make ", "export ", WATCHER)
     assert [line for line, _, _ in reader.said] == [
-        line for line in COMMANDS_OF_THE_PAGE if not line.command.startswith(("make ", "export "))
+        line
+        for line in COMMANDS_OF_THE_PAGE
+        if not line.command.startswith(skipped) or line.command.startswith(f"{WATCHER} ")
     ]
 
 
 @pytest.mark.long
 def test_commands_say_what_the_page_shows(reader: Reader):
-    showing = [each for each in reader.said if each[0].shown]
+    showing = [each for each in reader.said if each[0].shown and each[0].command]
     assert len(showing) > 5
     for line, _, said in showing:
         parts = (".*".join(map(re.escape, shown.split("…"))) for shown in line.shown)
@@ -197,8 +235,9 @@ def test_the_tour_ends_in_production_and_the_new_model_on_its_way_to_dev(reader:
         for each in releases
         if each["verified"] and each["version"] == "v1"
     } == {("wine", each) for each in ("dev", "staging", "canary", "production")}
-    pulls = told(reader, "pr", "list")["pulls"]
-    assert [pull["title"] for pull in pulls] == ["Record parcels v1: pass, release it to dev"]
+    pulls = told(reader, "pr", "list", "--all")["pulls"]
+    titles = [pull["title"] for pull in pulls]
+    assert "Record parcels v1: pass, release it to dev" in titles
 
 
 @pytest.mark.long

@@ -85,6 +85,9 @@ class ScriptedOrchestrator:
         progress(status)
         return status
 
+    def pulse(self) -> str:
+        return ""
+
     def end(self, name: str, phase: Phase, message: str = "") -> None:
         known = self.ledger.read()[name]
         self.ledger.put(name, {**known, "phase": phase, "message": message})

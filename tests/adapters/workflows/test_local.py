@@ -731,6 +731,16 @@ def test_the_workflow_that_runs_is_the_one_that_was_submitted(workflows, checkou
     assert document["spec"]["arguments"] == {"parameters": [{"name": "colour", "value": awkward}]}
 
 
+def test_the_pulse_changes_when_a_workflow_ends_and_not_before(workflows, checkout):
+    assert workflows.pulse() == "0"
+    put(checkout, "one", spec(template("a", "while [ ! -e ../../../../go ]; do sleep .05; done")))
+    workflows.submit("w-1", template="one", parameters={})
+    assert workflows.pulse() == "0"
+    (checkout / "go").touch()
+    workflows.wait("w-1", progress=lambda _: None)
+    assert workflows.pulse() == workflows.pulse() == "1"
+
+
 def test_refused_workflows_leave_nothing_behind(workflows, checkout):
     put(checkout, "bad", spec(template("a", "true", daemon=True)))
     with pytest.raises(

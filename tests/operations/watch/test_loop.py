@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from prometheus_client import generate_latest
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import loop as watch_loop
 from modelyard.operations.watch import notify as notifying
+from modelyard.operations.watch import pass_once
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.loop import Watcher
 from operations.yard import MODEL, PATH, contested_yard, model_named
@@ -115,6 +117,39 @@ def test_what_a_person_says_on_a_page_wakes_the_watcher_too(yard):
 
     waited.join(30)
     assert not waited.is_alive()
+
+
+def test_a_workflow_that_ends_on_this_machine_wakes_the_watcher(yard):
+    running = watcher(yard, interval=60)
+    over = ["0"]
+    object.__setattr__(running.workspace.services.orchestrator, "pulse", lambda: over[-1])
+    running.seen = running._read_refs()
+    waited = threading.Thread(target=running._wait_for_due, args=(time.monotonic() + 60,))
+    waited.start()
+
+    over.append("1")
+
+    waited.join(30)
+    assert not waited.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("ago", "hears", "pause"), [(5, False, 1.0), (500, False, 60.0), (5, True, 60.0)]
+)
+def test_the_watcher_looks_more_often_while_a_server_starts_that_tells_nobody(
+    yard, monkeypatch, ago, hears, pause
+):
+    running = watcher(yard, interval=60)
+    now = running.workspace.services.clock.now()
+    facts = replace(
+        yard.facts("canary"), healthy_since=None, seen_at=now - timedelta(seconds=ago), verdict=None
+    )
+    monkeypatch.setattr(
+        pass_once, "_releases_with", lambda _, __, holds: filter(None, [holds(facts)])
+    )
+    monkeypatch.setattr(running.workspace.services.cluster, "tells_changes", lambda: hears)
+
+    assert running._pause_seconds() == pause
 
 
 def test_a_forge_that_says_nothing_of_pull_requests_hides_no_push(yard):

@@ -81,6 +81,10 @@ class AirflowWorkflows:
         found = self._find(name)
         return None if found is None else self._status_of(name, *found)
 
+    def pulse(self) -> str:
+        """Nothing: Airflow is asked in each pass."""
+        return ""
+
     def wait(self, name: str, *, progress: Callable[[WorkflowStatus], None]) -> WorkflowStatus:
         """Follow until it is over, and report every change of a step.
 

@@ -71,6 +71,7 @@ class LocalWorkflows:
     def __init__(self, root: Path, repository: Repository) -> None:
         self._root = root
         self._folder = root / repository.state / "workflows"
+        self._over: dict[str, tuple[int, bool]] = {}
 
     def submit(self, name: str, *, template: str, parameters: Mapping[str, str]) -> None:
         """Start the workflow `name`, unless one of that name exists already.
@@ -129,6 +130,17 @@ class LocalWorkflows:
             if status.phase.is_over:
                 return status
             time.sleep(_POLL_SECONDS)
+
+    def pulse(self) -> str:
+        """How many workflows are over; only a status that was written since is read again."""
+        for status in self._folder.glob("*/status.json"):
+            name = status.parent.name
+            with suppress(FileNotFoundError):
+                written = status.stat().st_mtime_ns
+                if self._over.get(name, (0, False))[0] != written:
+                    state = self._read_state(status.parent)
+                    self._over[name] = written, state is not None and Phase(state.phase).is_over
+        return str(sum(is_over for _, is_over in self._over.values()))
 
     def run(self, name: str) -> WorkflowStatus | None:
         """Walk a submitted workflow in this process, unless another process does or did."""

@@ -18,7 +18,11 @@ from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.at_rest import RestingModels
 from modelyard.operations.watch.health import WatchHealth
-from modelyard.operations.watch.pass_once import run_pass, undecided_releases
+from modelyard.operations.watch.pass_once import (
+    is_start_awaited,
+    run_pass,
+    undecided_releases,
+)
 from modelyard.operations.workspace import Workspace, workspace_of
 from modelyard.ports import Services
 
@@ -33,6 +37,9 @@ GIT_SECONDS = 2.0
 
 JUDGED_SECONDS = 5.0
 """Between two passes while a release is judged."""
+
+STARTING_SECONDS = 1.0
+"""Between two passes while a server starts that sends no notice of it."""
 
 PACKING_PAUSE_SECONDS = 600.0
 """Between two times at which the checkout's objects are packed; each write of facts adds some."""
@@ -52,6 +59,9 @@ Refs = dict[str, str]
 
 _PULSE = "pulse"
 """No ref's name: what the forge says of its pull requests."""
+
+_WORKFLOWS = "workflows"
+"""No ref's name either: what the orchestrator says of its workflows."""
 
 
 def watch_forever(
@@ -223,15 +233,17 @@ class Watcher:
             logger.warning("the objects of the checkout stay unpacked: %s", error.message)
 
     def _pause_seconds(self) -> float:
-        # More traffic wakes nobody, so a release that is judged shortens the pause.
+        # More traffic wakes nobody, and a process that becomes ready does not either.
         try:
-            is_judging = bool(undecided_releases(self.workspace, self.shard))
+            if not self._hears_servers() and is_start_awaited(self.workspace, self.shard):
+                return min(self.interval, STARTING_SECONDS)
+            if undecided_releases(self.workspace, self.shard):
+                return min(self.interval, JUDGED_SECONDS)
         except YardError:
-            is_judging = False
+            pass  # the pass that failed has said why
         except Exception:
-            logger.exception("cannot tell whether a release is judged")
-            is_judging = False
-        return min(self.interval, JUDGED_SECONDS) if is_judging else self.interval
+            logger.exception("cannot tell whether a release starts or is judged")
+        return self.interval
 
     def _read_refs(self) -> Refs | None:
         """The forge's branches, facts among them, and pull requests; None if it does not answer."""
@@ -241,8 +253,9 @@ class Watcher:
         except YardError as error:
             logger.warning("%s", error.message)
             return None
-        # A review on a page moves no ref.
-        return {**refs, _PULSE: self._read_pulse()}
+        # A review on a page moves no ref, and neither does a workflow that ends.
+        workflows = services.orchestrator.pulse()
+        return {**refs, _PULSE: self._read_pulse(), _WORKFLOWS: workflows}
 
     def _read_pulse(self) -> str:
         """What the forge says of its pull requests; as last said if it says nothing now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -29,6 +30,9 @@ from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+
+A_MOMENT = timedelta(minutes=2)
+"""How long a server that starts has the watcher look more often; later each pass may find it."""
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, with the model it is about; None if it is about all of them."""
@@ -239,6 +243,17 @@ def starting_releases(workspace: Workspace, shard: Shard = WHOLE) -> tuple[str, 
         for release in _releases_with(workspace, shard, _may_be_starting)
         if _is_starting(workspace, release)
     )
+
+
+@one_snapshot()
+def is_start_awaited(workspace: Workspace, shard: Shard = WHOLE) -> bool:
+    """Whether a release of a shard came a moment ago and was not seen ready yet."""
+    since = workspace.services.clock.now() - A_MOMENT
+
+    def is_new(facts: ReleaseFacts) -> bool:
+        return _may_be_starting(facts) and facts.seen_at is not None and facts.seen_at > since
+
+    return any(_releases_with(workspace, shard, is_new))
 
 
 def _releases_with(
