@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 from modelyard.errors import Refused, YardError
+from modelyard.operations.hosted_forges import refuse_other_account
 from modelyard.operations.services import services_for
 from modelyard.operations.workspace import workspace_of
 
@@ -28,7 +29,9 @@ def main() -> int:
         return 2
     try:
         # Git signs in as the account of modelyard.yaml once its adapters are made.
-        workspace = workspace_of(services_for(Path.cwd()))
+        services = services_for(Path.cwd())
+        refuse_other_account(services)
+        workspace = workspace_of(services)
         commit = workspace.main()
         check_version(tag, workspace.git.read_file(commit, PROJECT))
         remote = workspace.services.repository.remote

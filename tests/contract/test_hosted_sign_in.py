@@ -10,11 +10,16 @@ import pytest
 from contract.stages import START, checkout
 from contract.test_pull_requests import change, ready, rollback
 from modelyard.adapters.clock import SystemClock
-from modelyard.adapters.forge.github.credentials import App, read_app, read_token
+from modelyard.adapters.forge.github.credentials import (
+    App,
+    NoCredentials,
+    read_app,
+    read_token,
+)
 from modelyard.domain.promotion.pulls import Merged
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
-from modelyard.operations.hosted_forges import build_forge
+from modelyard.operations.hosted_forges import build_forge, refuse_other_account
 
 NAMES = (
     *("MODELYARD_APP_ID", "MODELYARD_APP_KEY", "MODELYARD_APP_KEY_FILE"),
@@ -115,9 +120,39 @@ def test_a_workflow_s_token_is_sent_to_the_forge_that_runs_it_and_to_no_other(
     monkeypatch.setenv("GITHUB_TOKEN", "of github.com")
     for runs_at in ("", "https://api.github.com", f"{fake.url}/api/v3", "http://127.0.0.1:1"):
         monkeypatch.setenv("GITHUB_API_URL", runs_at)
-        with pytest.raises(CannotAnswer, match="GITHUB_TOKEN is for another forge than"):
-            pulls_of(fake, tmp_path)
+        with pytest.raises(NoCredentials, match="GITHUB_TOKEN is for another forge than"):
+            pulls_of(fake, tmp_path).open()
     assert fake.log == []
+
+
+@pytest.mark.parametrize("kind", [ForgeKind.GITHUB, ForgeKind.GITEA])
+def test_who_asks_no_forge_needs_no_credentials_and_who_does_is_told_what_to_set(
+    fake, tmp_path, kind
+):
+    git = checkout(tmp_path / "clone", fake.git_url())
+    settings = Repository(forge=kind, forge_uri=fake.url, forge_repository="acme/yard", bot="b")
+    pulls, desk = build_forge(git, settings, SystemClock())
+
+    questions = (
+        pulls.open,
+        pulls.other_login,
+        lambda: desk.get(1),
+        lambda: pulls.propose(change()),
+    )
+    for ask in questions:
+        with pytest.raises(NoCredentials) as error:
+            ask()
+        assert "MODELYARD_FORGE_TOKEN" in (error.value.hint or "")
+    assert fake.calls("GET", "/repos") == 0
+
+
+def test_a_watcher_without_credentials_does_not_start(fake, tmp_path):
+    git = checkout(tmp_path / "clone", fake.git_url())
+    settings = Repository(forge=ForgeKind.GITEA, forge_uri=fake.url, forge_repository="acme/yard")
+    pulls, _ = build_forge(git, settings, SystemClock())
+
+    with pytest.raises(NoCredentials, match="there is no token to sign in to the forge with"):
+        refuse_other_account(SimpleNamespace(pulls=pulls))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from modelyard.adapters.forge.github.credentials import (
     TOKEN,
     WHAT_TO_SET,
     WORKFLOW_TOKEN,
+    NoCredentials,
     has_app_key,
     read_app,
     read_token,
@@ -54,8 +55,11 @@ APPROVE, UNAPPROVE = "/approve", "/unapprove"
 def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedPulls, HostedDesk]:
     """Return the forge of the settings, as the tool and as people use it.
 
+    A step of a workflow and the judge never ask a forge, and need no credentials of it: without
+    them only the first question raises `NoCredentials`.
+
     Raises:
-        CannotAnswer: The settings do not say which repository, or there is nothing to sign in with.
+        CannotAnswer: The settings do not say which repository.
     """
     name = repository.forge_repository
     if name is None:
@@ -115,9 +119,8 @@ def _dialect(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Dia
         return api, GitHubDialect(
             api=api, repository=name, web=web, app=slug, find_slug=app.find_slug
         )
-    token = _token(url)
-    sign_in(git.root, web, lambda: token)
-    api = ForgeApi(url=url, auth=token)
+    _sign_in_with_token(git, web, url)
+    api = ForgeApi(url=url, auth=partial(_token, url))
     # With the token of a workflow the tool is what every workflow is, if the settings say so.
     is_given = bool(os.environ.get(TOKEN, "").strip())
     is_bot = bot.endswith("[bot]") if is_given else bot == WORKFLOWS
@@ -125,7 +128,7 @@ def _dialect(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Dia
 
 
 def refuse_other_account(services: Services) -> None:
-    """Raise `CannotAnswer` if the credentials are not of the `bot` of the settings.
+    """Raise `CannotAnswer` if the credentials are not of the `bot` of the settings, or missing.
 
     A forge that does not answer is no reason: it is asked again before anything is proposed.
     """
@@ -133,6 +136,8 @@ def refuse_other_account(services: Services) -> None:
         return
     try:
         fault = services.pulls.find_wrong_account()
+    except NoCredentials:
+        raise
     except CannotAnswer as error:
         logger.warning("whose credentials these are is not known: %s", error.message)
         return
@@ -197,10 +202,9 @@ def _gitea(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Diale
     from modelyard.adapters.forge.gitea.dialect import GiteaDialect
 
     url = _gitea_url(repository)
-    token = _token(url)
     web = url.rstrip("/").removesuffix("/api/v1")
-    sign_in(git.root, _origin(web), lambda: token)
-    api = ForgeApi(url=url, auth=token, page_word="limit")
+    _sign_in_with_token(git, _origin(web), url)
+    api = ForgeApi(url=url, auth=partial(_token, url), page_word="limit")
     return api, GiteaDialect(api=api, repository=name, web=web)
 
 
@@ -213,13 +217,19 @@ def _gitea_url(repository: Repository) -> str:
     return repository.forge_uri
 
 
+def _sign_in_with_token(git: Git, origin: str, url: str) -> None:
+    """Let git sign in, if there is a token; a public repository is read without."""
+    if (token := read_token(url)) is not None:
+        sign_in(git.root, origin, lambda: token)
+
+
 def _token(url: str) -> str:
     token = read_token(url)
     if token is None:
         more = ""
         if os.environ.get(WORKFLOW_TOKEN):
             more = f"; {WORKFLOW_TOKEN} is for another forge than {url}"
-        raise CannotAnswer(
+        raise NoCredentials(
             f"there is no token to sign in to the forge with{more}", hint=WHAT_TO_SET
         )
     return token

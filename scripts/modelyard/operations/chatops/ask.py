@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from modelyard.adapters.forge.github.credentials import NoCredentials
 from modelyard.adapters.forge.hosted.api import Answered, NotDone, urgent
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.forge.hosted.runs import CHATOPS, DRIFT, Run, WorkflowRuns
@@ -50,6 +51,8 @@ def acts_as(services: Services) -> str | None:
         return None
     try:
         return services.pulls.other_login()
+    except NoCredentials:
+        raise
     except CannotAnswer as error:
         logger.warning("whose credentials these are is not known: %s", error.message)
         return None

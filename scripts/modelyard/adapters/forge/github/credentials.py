@@ -35,6 +35,10 @@ _made: dict[tuple[str, str, str], tuple[str, datetime]] = {}
 """The tokens of this process with their ends, by API, App and repository."""
 
 
+class NoCredentials(CannotAnswer):
+    """There is nothing to sign in to the forge with."""
+
+
 def read_token(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the token of the environment for the API at `url`, if there is one.
 
