@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ SCENES: tuple[tuple[str, Callable[[Stage, Scene], None]], ...] = (
 
 def main() -> int:
     """Play every scene; a failed scene ends the demo, because later ones depend on it."""
+    # As Ctrl-C: whatever ends the demo, it ends its watcher and its servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # Wider tables are hard to read; a log file has no width of its own.
     console = Console(width=min(Console().width, 140) if sys.stdout.isatty() else 120)
     folder = REPOSITORY / "demo"

@@ -82,11 +82,13 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         """End the watcher and every server; files stay, to be explored."""
-        # First, for it would start servers again.
-        if self._watcher is not None:
-            self._watcher.stop()
-        # Also after a failed scene; there may be no server.
-        self.modelyard("servers", "stop", quiet=True, expected=None)
+        try:
+            # First, for it would start servers again.
+            if self._watcher is not None:
+                self._watcher.stop()
+        finally:
+            # Also after a failed scene; there may be no server.
+            self.modelyard("servers", "stop", quiet=True, expected=None)
         if self._preloaded is not None and self._preloaded.stdin is not None:
             self._preloaded.stdin.close()
             self._preloaded.wait(timeout=20)

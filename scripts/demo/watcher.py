@@ -78,7 +78,7 @@ class Watcher:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """End the process, and read what is left."""
+        """End the process."""
         self._process.terminate()
         try:
             self._process.wait(GRACE_SECONDS)

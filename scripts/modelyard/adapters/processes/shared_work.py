@@ -56,13 +56,16 @@ def _send(sends: Connection, work: Callable[[Sequence[S]], list[T]], some: Seque
         answer: object = work(some)
     except Exception as error:  # noqa: BLE001 - it is raised where the work was given out
         answer = error
-    sends.send(answer)
+    try:
+        sends.send(answer)
+    except Exception as error:  # noqa: BLE001 - what cannot be sent is named all the same
+        sends.send(CannotAnswer(f"a process that shared the work ended with {error!r}: {answer!r}"))
 
 
 def _answer_of(process: multiprocessing.process.BaseProcess, answers: Connection) -> list[T]:
     try:
         answer = answers.recv()
-    except EOFError:
+    except (EOFError, OSError):  # it ended before its answer, or within it
         process.join()
         raise CannotAnswer(
             f"a process that shared the work ended with {process.exitcode} and no answer",

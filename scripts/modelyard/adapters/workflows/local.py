@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -132,15 +133,20 @@ class LocalWorkflows:
             time.sleep(_POLL_SECONDS)
 
     def pulse(self) -> str:
-        """How many workflows are over; only a status that was written since is read again."""
+        """A digest of the workflows that are over; only a status written since is read again."""
+        found: dict[str, tuple[int, bool]] = {}
         for status in self._folder.glob("*/status.json"):
             name = status.parent.name
             with suppress(FileNotFoundError):
                 written = status.stat().st_mtime_ns
-                if self._over.get(name, (0, False))[0] != written:
+                is_over = self._over.get(name, (0, False))
+                if is_over[0] != written:
                     state = self._read_state(status.parent)
-                    self._over[name] = written, state is not None and Phase(state.phase).is_over
-        return str(sum(is_over for _, is_over in self._over.values()))
+                    is_over = written, state is not None and Phase(state.phase).is_over
+                found[name] = is_over
+        self._over = found
+        ended = sorted((name, at) for name, (at, is_over) in found.items() if is_over)
+        return hashlib.sha256(repr(ended).encode()).hexdigest()
 
     def run(self, name: str) -> WorkflowStatus | None:
         """Walk a submitted workflow in this process, unless another process does or did."""

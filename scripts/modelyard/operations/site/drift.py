@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.adapters.specs.documents import build_spec
 from modelyard.adapters.store.artifacts import Store
+from modelyard.domain.specs.record import UnwatchedMeasure, describe_not_watched
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import YardError
 
@@ -62,7 +64,7 @@ class DriftTable:
         rows: The checks, those that drifted most first.
         confirmed: What was confirmed.
         quality: The quality on new labels in a sentence; None where it was not watched.
-        not_watched: The columns, with measures, that the calendar moves as far as can be.
+        not_watched: What is not watched, each with its reason.
         seasonal: The columns that were compared with their own season.
         unread: Why the evidence cannot be shown; None if it can.
     """
@@ -135,8 +137,8 @@ def drift_table(version: str, evidence: Mapping[str, Any]) -> DriftTable:
         rows=tuple(rows),
         confirmed=tuple(_confirmed(evidence["confirmed"])),
         quality=_quality(evidence.get("quality")),
-        not_watched=tuple(
-            f"{each['column']} ({each['measure']})" for each in evidence.get("not_watched", ())
+        not_watched=describe_not_watched(
+            [build_spec(UnwatchedMeasure, each) for each in evidence.get("not_watched", ())]
         ),
         seasonal=tuple(map(str, evidence.get("seasonal", ()))),
     )

@@ -204,7 +204,7 @@ def _put_profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> dict[st
     # A feed has rows that no label comes for too; training left them out.
     seen = 1 + job.read_document("data.json")["unlabelled"] / len(rows)
     profile = replace(profile, block_rows=tuple(round(n * seen) for n in profile.block_rows))
-    hidden = find_not_watched(profile, columns, job.model.drift)
+    hidden = find_not_watched(profile, columns, job.model.drift, has_days=timestamp is not None)
     for warning in describe_not_watched(hidden):
         logger.warning("%s: drift does not watch %s", job.version, warning)
     content = json.dumps(profile.to_document(), sort_keys=True).encode()

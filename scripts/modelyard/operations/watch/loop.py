@@ -254,8 +254,7 @@ class Watcher:
             logger.warning("%s", error.message)
             return None
         # A review on a page moves no ref, and neither does a workflow that ends.
-        workflows = services.orchestrator.pulse()
-        return {**refs, _PULSE: self._read_pulse(), _WORKFLOWS: workflows}
+        return {**refs, _PULSE: self._read_pulse(), _WORKFLOWS: self._read_ended_workflows()}
 
     def _read_pulse(self) -> str:
         """What the forge says of its pull requests; as last said if it says nothing now."""
@@ -264,6 +263,16 @@ class Watcher:
         except YardError as error:  # with its limit reached, pushes wake the watcher all the same
             logger.info("%s", error.message)
             return self.seen.get(_PULSE, "")
+
+    def _read_ended_workflows(self) -> str:
+        """What changes when a workflow ends; as last read if it cannot be read now."""
+        try:
+            return self.workspace.services.orchestrator.pulse()
+        except YardError as error:
+            logger.warning("%s", error.message)
+        except Exception:
+            logger.exception("cannot read which workflows are over")
+        return self.seen.get(_WORKFLOWS, "")
 
     def _read_environments(self) -> None:
         try:

@@ -121,9 +121,9 @@ class ForgeSnapshot:
         """The commit of each pull request's document by its number, in order."""
         begin = len(PULLS)
         found = {ref[begin:]: sha for ref, sha in self.refs.items() if ref.startswith(PULLS)}
-        numbers = ((int(number), sha) for number, sha in found.items() if number.isdecimal())
+        numbers = ((int(name), name, sha) for name, sha in found.items() if name.isdecimal())
         # Not 007, which is no number that this forge gives.
-        return dict(sorted((n, sha) for n, sha in numbers if f"{PULLS}{n}" in self.refs))
+        return dict(sorted((n, sha) for n, name, sha in numbers if str(n) == name))
 
     def stored_pull(self, number: int) -> StoredPull:
         """What a pull request's ref holds.

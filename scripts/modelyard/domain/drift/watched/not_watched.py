@@ -13,7 +13,7 @@ from modelyard.domain.specs.record import UnwatchedMeasure
 
 
 def find_not_watched(
-    profile: Profile, columns: Sequence[Column], policy: DriftPolicy
+    profile: Profile, columns: Sequence[Column], policy: DriftPolicy, *, has_days: bool = True
 ) -> tuple[UnwatchedMeasure, ...]:
     """The columns, with the measures, that drift does not watch, and why.
 
@@ -27,7 +27,11 @@ def find_not_watched(
         profile: The profile.
         columns: The columns that a request carries and the version reads.
         policy: The model's.
+        has_days: Whether the rows have a timestamp.
     """
+    if not has_days:
+        why = "rows have no day, so no window can be compared (data.timestamp)"
+        return (UnwatchedMeasure(column=ALL_ROWS, measure="all", why=why),)
     return tuple(_not_watched(profile, columns, policy))
 
 
