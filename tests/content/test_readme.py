@@ -286,7 +286,7 @@ def named() -> Iterator[tuple[str, ...]]:
     for page in (README, *others):
         for text in (*SPAN.findall(page), *(each.command for each in typed(page))):
             words = text.split()
-            if words[0] == "modelyard" and len(words) > 1 and not words[1].startswith("-"):
+            if words[:1] == ["modelyard"] and len(words) > 1 and not words[1].startswith("-"):
                 yield tuple(words[1:])
 
 
