@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -732,13 +733,28 @@ def test_the_workflow_that_runs_is_the_one_that_was_submitted(workflows, checkou
 
 
 def test_the_pulse_changes_when_a_workflow_ends_and_not_before(workflows, checkout):
-    assert workflows.pulse() == "0"
+    before = workflows.pulse()
     put(checkout, "one", spec(template("a", "while [ ! -e ../../../../go ]; do sleep .05; done")))
     workflows.submit("w-1", template="one", parameters={})
-    assert workflows.pulse() == "0"
+    assert workflows.pulse() == before
     (checkout / "go").touch()
     workflows.wait("w-1", progress=lambda _: None)
-    assert workflows.pulse() == workflows.pulse() == "1"
+    after = workflows.pulse()
+    assert after == workflows.pulse() != before
+    shutil.rmtree(checkout / ".modelyard/workflows/w-1")
+    assert workflows.pulse() == before
+
+
+def test_one_workflow_that_ends_while_another_starts_again_changes_the_pulse(workflows, checkout):
+    states = {name: checkout / f".modelyard/workflows/{name}/status.json" for name in ("a", "b")}
+    over = {"phase": "Succeeded", "steps": {}, "runner": None, "running": {}, "message": ""}
+    for name, phase in (("a", "Succeeded"), ("b", "Running")):
+        states[name].parent.mkdir(parents=True)
+        states[name].write_text(json.dumps({**over, "phase": phase}))
+    before = workflows.pulse()
+    for name, phase in (("a", "Running"), ("b", "Succeeded")):
+        states[name].write_text(json.dumps({**over, "phase": phase}))
+    assert workflows.pulse() != before
 
 
 def test_refused_workflows_leave_nothing_behind(workflows, checkout):

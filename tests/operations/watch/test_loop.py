@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelyard.adapters.workflows.local import LocalWorkflows
 from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import loop as watch_loop
 from modelyard.operations.watch import notify as notifying
@@ -163,6 +164,24 @@ def test_a_forge_that_says_nothing_of_pull_requests_hides_no_push(yard):
     seen = running._read_refs()
 
     assert seen["pulse"] == "#3 seen"
+    assert "refs/heads/main" in seen
+
+
+@pytest.mark.parametrize(
+    "status",
+    ['{"phase": "Odd", "steps": {}, "runner": null, "running": {}, "message": ""}', "[]", "{"],
+)
+def test_a_damaged_status_of_a_workflow_hides_no_push(yard, tmp_path, status):
+    running = watcher(yard, interval=60)
+    services = running.workspace.services
+    workflows = LocalWorkflows(tmp_path, services.repository)
+    object.__setattr__(services.orchestrator, "pulse", workflows.pulse)
+    damaged = tmp_path / ".modelyard/workflows/odd/status.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(status)
+
+    seen = running._read_refs()
+
     assert "refs/heads/main" in seen
 
 
