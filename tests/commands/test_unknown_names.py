@@ -43,11 +43,12 @@ OTHERS = {
         "pages",
     },
     "people": {"name", "author", "bot"},
-    "digests": {"lock"},
+    "digests": {"lock", "inputs"},
     "files and folders": {
         "apart",
         "built",
         "labels",
+        "left",
         "payloads",
         "data",
         "directory",
