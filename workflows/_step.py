@@ -136,6 +136,7 @@ def step(
     memory: str = "1Gi",
     inputs: tuple[Parameter, ...] = (),
     outputs: tuple[Parameter, ...] = (),
+    environment: Mapping[str, str] | None = None,
     pod: str | None = None,
 ) -> Container:
     """A step that runs `modelyard ARGUMENTS` in a clone of the repository.
@@ -150,6 +151,8 @@ def step(
         memory: Its memory request and limit.
         inputs: Parameters that its task gives it.
         outputs: Parameters that it writes as files in its work folder.
+        environment: Further variables. A version may pin an older image, which refuses an option
+            that it does not know and ignores a variable.
         pod: Name of the workflow's parameter that is merged into the spec of its pod.
     """
     return Container(
@@ -158,7 +161,7 @@ def step(
         command=["modelyard"],
         args=arguments,
         working_dir=WORK,
-        env=_environment(image),
+        env=_environment(image, environment),
         env_from=[_SECRET],
         inputs=list(inputs),
         outputs=list(outputs),
@@ -192,7 +195,7 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
     made = step(name, arguments, **options)
     image, memory = str(made.image), options["memory"]
     apart = EnvVar(name="MODELYARD_APART", value=APART)
-    environment = [*_environment(image), apart]
+    environment = [*_environment(image, options.get("environment")), apart]
     signing = EnvVar(name="MODELYARD_SIGNING_KEY", value=f"{SIGNING}/key.pem")
     made.env = [*environment, signing]
     made.volume_mounts = [*_MOUNTS, *_APART, _SIGNING]
@@ -232,11 +235,12 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
     return made
 
 
-def _environment(image: str) -> list[EnvVar]:
+def _environment(image: str, further: Mapping[str, str] | None) -> list[EnvVar]:
     return [
         EnvVar(name="HOME", value=WORK),
         EnvVar(name="MODELYARD_IMAGE", value=image),
         EnvVar(name="MODELYARD_ROOT", value=CHECKOUT),
+        *(EnvVar(name=name, value=value) for name, value in (further or {}).items()),
     ]
 
 

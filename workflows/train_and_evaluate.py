@@ -16,10 +16,12 @@ TRAINER_POD, SCORING_POD = "trainer-pod", "scoring-pod"
 IMAGE, CHAMPION_IMAGE, APART = "image", "champion-image", "champion-apart"
 
 # The digest of what `fetch` left in the store. It goes by the orchestrator, so that whoever can
-# write in the store alone cannot change what the steps after it read. `champion` runs in an older
-# image, and `evaluate` compares what it scored.
+# write in the store alone cannot change what the steps after it read. `champion` does not ask.
+# It goes by variables: a version may pin an image that was built before there were such options,
+# and such a `fetch` leaves no file.
 INPUTS, READERS = "inputs", ("train", "evaluate", "record")
-_LEFT = f"--{INPUTS}={{{{inputs.parameters.{INPUTS}}}}}"
+_LEAVE = {"MODELYARD_LEFT": INPUTS}
+_LEFT = {"MODELYARD_INPUTS": f"{{{{inputs.parameters.{INPUTS}}}}}"}
 
 
 def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
@@ -40,18 +42,24 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
         steps = [
             step(
                 "fetch",
-                [*_arguments("fetch"), f"--left={INPUTS}"],
+                _arguments("fetch"),
                 image=image,
                 deadline_seconds=1800,
-                outputs=(Parameter(name=INPUTS, value_from=ValueFrom(path=f"{WORK}/{INPUTS}")),),
+                outputs=(
+                    Parameter(
+                        name=INPUTS, value_from=ValueFrom(path=f"{WORK}/{INPUTS}", default="")
+                    ),
+                ),
+                environment=_LEAVE,
             ),
             # The trainer has its own limit in model.yaml; this one stops a pod that hangs.
             training_step(
                 "train",
-                [*_arguments("bring"), _LEFT],
+                _arguments("bring"),
                 _arguments("train"),
                 image=_tag(IMAGE),
                 inputs=(Parameter(name=INPUTS),),
+                environment=_LEFT,
                 deadline_seconds=14_400,
                 retries=1,
                 cpu="500m",
@@ -103,13 +111,14 @@ def _step(
         cpu=cpu,
         memory=memory,
         inputs=(Parameter(name=INPUTS),) if name in READERS else (),
+        environment=_LEFT if name in READERS else None,
         pod=pod,
     )
 
 
 def _arguments(name: str) -> list[str]:
     job = [f"--{each}={_tag(each)}" for each in PARAMETERS]
-    return ["step", name, *job, "--run={{workflow.name}}", *([_LEFT] if name in READERS else [])]
+    return ["step", name, *job, "--run={{workflow.name}}"]
 
 
 def _tag(parameter: str) -> str:

@@ -118,6 +118,7 @@ def test_the_steps_are_those_of_the_local_runner(dags, name):
     assert [each.name for each in found] == [each.name for each in plan.steps]
     for here, local in zip(found, plan.steps, strict=True):
         assert tuple(here.command) == local.command
+        assert here.environment == local.environment
         assert here.when == local.when
         assert here.limit == local.retry.limit
         assert here.template["activeDeadlineSeconds"] == local.deadline_seconds
@@ -212,8 +213,11 @@ def test_a_step_finds_what_another_one_left_wherever_its_template_asks(dags):
     rules.step = train
     scope = rules.scope({"ti": ti, "run_id": "r", "params": params})
     filled = steps.fill_tags(train.template, scope)
-    assert filled["container"]["args"][-1] == "--inputs=fetch outputs.inputs"
-    assert filled["initContainers"][1]["args"][-1] == "--inputs=fetch outputs.inputs"
+    given = {"name": "MODELYARD_INPUTS", "value": "fetch outputs.inputs"}
+    assert given in filled["container"]["env"]
+    assert given in filled["initContainers"][1]["env"]
+    as_process = {name: steps.fill_tags(text, scope) for name, text in train.environment.items()}
+    assert as_process == {"MODELYARD_INPUTS": "fetch outputs.inputs"}
 
 
 def changed(name: str, change: Any) -> dict[str, Any]:
@@ -231,6 +235,12 @@ def changed(name: str, change: Any) -> dict[str, Any]:
         ),
         (
             lambda spec: spec["templates"][0]["container"]["args"].append("{{pod.name}}"),
+            "no value for {{pod.name}}",
+        ),
+        (
+            lambda spec: spec["templates"][0]["container"]["env"].append(
+                {"name": "MODELYARD_INPUTS", "value": "{{pod.name}}"}
+            ),
             "no value for {{pod.name}}",
         ),
         (

@@ -61,7 +61,7 @@ def test_training_is_six_steps_one_after_the_other_and_the_champions_is_for_anot
     ]
 
 
-def test_each_step_of_training_is_a_command_that_knows_its_arguments():
+def test_each_step_of_training_is_a_command_that_knows_its_arguments(monkeypatch):
     passed_on = {"inputs": "{{tasks.fetch.outputs.parameters.inputs}}"}
     more = {
         "fetch": {"left": Path("inputs")},
@@ -73,6 +73,10 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments():
         for tag, value in scope.items():
             words = [word.replace(f"{{{{{tag}}}}}", value) for word in words]
         assert words[0] == "modelyard"
+        for variable in ("MODELYARD_INPUTS", "MODELYARD_LEFT"):
+            monkeypatch.delenv(variable, raising=False)
+        for variable, text in step.environment.items():
+            monkeypatch.setenv(variable, text)
         assert parsed(tuple(words[1:])) == (
             f"step {step.name}",
             {
@@ -84,6 +88,29 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments():
                 **more.get(step.name, {}),
             },
         )
+
+
+def test_an_image_from_before_the_digest_of_inputs_runs_each_step_of_training():
+    known = {f"--{each}" for each in (*TRAINING, "run")}
+    for each in document("train-and-evaluate")["spec"]["templates"]:
+        pod = [
+            *each.get("initContainers", ()),
+            *([each["container"]] if "container" in each else []),
+        ]
+        for words in (one["args"] for one in pod if "step" in one["args"][:1]):
+            assert {word.partition("=")[0] for word in words[2:]} <= known
+    fetch = plan("train-and-evaluate", **TRAINING).steps[0]
+    assert fetch.outputs["inputs"].default == ""  # such a `fetch` leaves none
+
+
+def test_steps_that_were_given_no_digest_say_so_and_go_on(capsys, monkeypatch):
+    monkeypatch.setenv("MODELYARD_INPUTS", "")
+    job = [f"--{name}={value}" for name, value in TRAINING.items()]
+    for name, is_told in [("evaluate", True), ("verify", False)]:
+        assert main(["--root", str(ROOT), "step", name, *job, "--run=w-1"]) == 1  # no such commit
+        told = capsys.readouterr().err
+        assert ("no SHA-256 of what fetch left was passed on" in told) is is_told
+        assert "c0ffee" in told
 
 
 @pytest.mark.parametrize("name", ["train-and-evaluate", "detect-drift"])

@@ -69,7 +69,7 @@ def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
             outputs={each["name"]: each["valueFrom"] for each in outputs.get("parameters", ())},
         )
         words = {
-            "container": step.command,
+            "container": [*step.command, *step.environment.values()],
             "podSpecPatch": [template.get("podSpecPatch", "")],
             "when": [word for pair in step.when for word in pair],
         }

@@ -59,6 +59,9 @@ FIELDS: dict[str, Any] = {
 }
 """Every field of a workflow's `spec`, and who follows it; any other one is refused."""
 
+PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT")
+"""The variables of a container that a step gets as a process too; others are of its pod."""
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _WORD = r"(?:\{\{[\w.-]+\}\}|[A-Za-z_]\w*)"
 _FORMS = {

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from modelyard_fields import PASSED_ON
 
 ROOT = Path(os.environ.get("MODELYARD_ROOT") or Path(__file__).resolve().parents[2])
 """The checkout, whose rendered workflows are run."""
@@ -55,6 +56,12 @@ class Step:
         """Program and arguments, still with tags."""
         container = self.template["container"]
         return [*container["command"], *container.get("args", ())]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that it gets wherever it runs, still with tags."""
+        given = self.template["container"].get("env", ())
+        return {each["name"]: each["value"] for each in given if each["name"] in PASSED_ON}
 
 
 class StepRules:
@@ -152,11 +159,13 @@ class ProcessStep(StepRules, BaseOperator):
 
     def execute(self, context: Any) -> None:
         """Run the step's command in an empty folder."""
-        words = [fill_tags(word, self.scope(context)) for word in self.step.command]
+        scope = self.scope(context)
+        words = [fill_tags(word, scope) for word in self.step.command]
+        given = {name: fill_tags(text, scope) for name, text in self.step.environment.items()}
         deadline = self.step.template.get("activeDeadlineSeconds")
         with tempfile.TemporaryDirectory(prefix="modelyard-") as work:
             try:
-                code, is_late = self._run(words, work, deadline)
+                code, is_late = self._run(words, given, work, deadline)
             except OSError as error:
                 self.give_up(context, f"{words[0]}: {error.strerror}")
             place = f"{self.step.template['container']['workingDir'].rstrip('/')}/"
@@ -175,7 +184,9 @@ class ProcessStep(StepRules, BaseOperator):
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    def _run(self, words: list[str], work: str, deadline: float | None) -> tuple[int, bool]:
+    def _run(
+        self, words: list[str], given: Mapping[str, str], work: str, deadline: float | None
+    ) -> tuple[int, bool]:
         is_late = threading.Event()
         environment = {  # Airflow's own has its secrets
             k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "_AIRFLOW"))
@@ -184,7 +195,7 @@ class ProcessStep(StepRules, BaseOperator):
         process = self.process = subprocess.Popen(
             words,
             cwd=work,
-            env=environment | {"MODELYARD_ROOT": str(ROOT), "PATH": path},
+            env={**environment, "MODELYARD_ROOT": str(ROOT), "PATH": path, **given},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -41,7 +41,9 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 _inputs_option = click.option(
     "--inputs",
     default="",
-    help="The SHA-256 that fetch wrote by --left; what it left is compared with it.",
+    envvar="MODELYARD_INPUTS",
+    help="The SHA-256 that fetch wrote by --left; what it left is compared with it."
+    " [env: MODELYARD_INPUTS]",
 )
 
 
@@ -49,6 +51,13 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
     from modelyard.operations.training.job import Job
 
     model_name = options.pop("model")
+    # `fetch` runs in the platform's image, which is the older one until an upgrade is merged.
+    if options.get("inputs") == "":
+        print_line(
+            "no SHA-256 of what fetch left was passed on, as by an older image: what the store "
+            "has is compared with nothing",
+            err=True,
+        )
     job = Job(services=services, store=store_of(services), model_name=model_name, **options)
     job.catalog.require_version(job.model_name, job.version, where=job.commit[:10])
     return job
@@ -59,7 +68,9 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
 @click.option(
     "--left",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file the SHA-256 that --inputs of the steps after it takes.",
+    envvar="MODELYARD_LEFT",
+    help="Write to this file the SHA-256 that --inputs of the steps after it takes."
+    " [env: MODELYARD_LEFT]",
 )
 @pass_services
 def fetch(services: Services, /, *, left: Path | None, **options: Any) -> None:

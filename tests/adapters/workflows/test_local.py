@@ -317,6 +317,33 @@ def test_a_task_gives_its_step_what_an_earlier_one_left_as_one_word(walk, tmp_pa
     assert (tmp_path / "b/got").read_text() == word
 
 
+def test_a_variable_of_the_digest_of_inputs_is_passed_on_and_no_other_one(walk, tmp_path):
+    first = leaving("a", "echo 12 > word", {"path": "/work/word"})
+    second = template("b", "env > got", inputs={"parameters": [{"name": "in"}]})
+    second["container"]["env"] = [
+        {"name": "MODELYARD_INPUTS", "value": "{{inputs.parameters.in}}"},
+        {"name": "MODELYARD_APART", "value": "/apart"},
+    ]
+    given = {"parameters": [{"name": "in", "value": "{{tasks.a.outputs.parameters.word}}"}]}
+    tasks = [
+        {"name": "a", "template": "a"},
+        {"name": "b", "template": "b", "depends": "a", "arguments": given},
+    ]
+    ran = walk(spec(first, second, tasks=tasks))
+    assert ran.outcome == ("Succeeded", "")
+    got = (tmp_path / "b/got").read_text().splitlines()
+    assert "MODELYARD_INPUTS=12" in got
+    assert "MODELYARD_APART=/apart" not in got
+
+
+def test_refuses_a_variable_with_a_value_that_will_not_be_there():
+    lost = template("a", "true")
+    lost["container"]["env"] = [{"name": "MODELYARD_INPUTS", "value": "{{inputs.parameters.in}}"}]
+    where = "spec.templates[0].container: there is no value for {{inputs.parameters.in}}"
+    with pytest.raises(Refused, match=re.escape(where)):
+        read_plan(spec(lost), {})
+
+
 def test_refuses_a_task_that_gives_its_template_no_value():
     asking_one = template("a", "true", inputs={"parameters": [{"name": "in"}]})
     where = "spec.templates[0].inputs.parameters: the task a gives no in"

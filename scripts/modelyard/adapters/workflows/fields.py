@@ -41,18 +41,21 @@ _DURATION = _matching(r"\d+[smh]", "a duration is written 30s, 5m or 1h")
 # pods here.
 _IGNORED: dict[str, Any] = {}
 
+PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT")
+"""The variables of a container that its step gets here too."""
+
 _CONTAINER = _mapping(
     "command workingDir",
     args=_list_of(_TEXT),
     command={**_list_of(_TEXT), "minItems": 1},
-    # Places in the container's file system; a step here has its own.
+    # Others than those are places in the container's file system; a step here has its own.
     env=_list_of(
         _mapping(
             "name",
             name={
                 "enum": [
                     *("HOME", "MODELYARD_APART", "MODELYARD_IMAGE", "MODELYARD_ROOT"),
-                    "MODELYARD_SIGNING_KEY",
+                    *("MODELYARD_SIGNING_KEY", *PASSED_ON),
                 ]
             },
             value=_IGNORED,

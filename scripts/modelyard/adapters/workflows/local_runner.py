@@ -118,10 +118,11 @@ class Walk:
         # In a cluster every try is a new pod with an empty folder.
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
+        given = {k: fill_tags(text, self._scope) for k, text in track.step.environment.items()}
         track.running = start_command(
             [fill_tags(word, self._scope) for word in track.step.command],
             cwd=work,
-            environment={**os.environ, "MODELYARD_ROOT": str(self.root)},
+            environment={**os.environ, "MODELYARD_ROOT": str(self.root), **given},
             output=self.folder / f"{track.step.name}.log",
         )
         track.phase = "Running"

@@ -58,6 +58,7 @@ class Step:
     Args:
         name: The task's name.
         command: Program and arguments.
+        environment: Variables that it gets besides the runner's own.
         outputs: Its output parameters.
         runs_after: The phases of the step before in which this one runs; empty for the first step.
         when: Pairs of words; it is skipped unless one pair is equal. Empty for no condition.
@@ -67,6 +68,7 @@ class Step:
 
     name: str
     command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, Output] = field(default_factory=dict)
     runs_after: frozenset[str] = frozenset()
     when: tuple[tuple[str, str], ...] = ()

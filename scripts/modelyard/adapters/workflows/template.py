@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from modelyard.adapters.workflows.fields import Unsupported, refuse_other_fields
+from modelyard.adapters.workflows.fields import PASSED_ON, Unsupported, refuse_other_fields
 from modelyard.adapters.workflows.plan import (
     Output,
     Plan,
@@ -44,7 +44,8 @@ def read_plan(spec: Mapping[str, Any], given: Mapping[str, str]) -> Plan:
         step = _step(task, spec["templates"][index], ("templates", index))
         _refuse_other_order(task, steps, (*path, "depends"))
         left = {f"tasks.{each.name}.outputs.parameters.{o}" for each in steps for o in each.outputs}
-        _refuse_unknown_tags(step.command, left | known, ("templates", index, "container"))
+        texts = (*step.command, *step.environment.values())
+        _refuse_unknown_tags(texts, left | known, ("templates", index, "container"))
         _refuse_unknown_tags([w for pair in step.when for w in pair], left | known, (*path, "when"))
         steps.append(step)
     return Plan(
@@ -74,6 +75,11 @@ def _step(task: Mapping[str, Any], template: Mapping[str, Any], path: Path) -> S
     return Step(
         name=task["name"],
         command=tuple(fill_known_tags(word, given) for word in words),
+        environment={
+            each["name"]: fill_known_tags(each["value"], given)
+            for each in container.get("env", ())
+            if each["name"] in PASSED_ON
+        },
         outputs=_outputs(template, f"{container['workingDir'].rstrip('/')}/", path),
         # As Argo: a task without a result after its name has succeeded or was skipped.
         runs_after=frozenset(re.findall(r"\.(\w+)", depends) or ("Succeeded", "Skipped"))
