@@ -47,7 +47,7 @@ from modelyard.errors import Refused
 from modelyard.operations.drift.feed import read_feed, read_windows
 from modelyard.operations.training.fetch import fetch_inputs
 from modelyard.operations.training.pins import DataRoot
-from modelyard.operations.training.train import _profile
+from modelyard.operations.training.train import _put_profile
 from modelyard.serving.documents import Serving, Training, json_rows
 from modelyard.serving.inputs import read_request, tensors_of_rows
 from modelyard.serving.predictor import _TYPES, _WITHOUT_NULL, _conform, columns_of
@@ -60,6 +60,15 @@ ZONES = ("UTC", "Europe/Rome", "America/New_York", "Asia/Kathmandu", "Pacific/Ap
 def checkout(tmp_path_factory) -> tuple[Path, str]:
     """A repository with an empty trainer: its root, and the trainer's tree."""
     return make_checkout(tmp_path_factory.mktemp("yard"))
+
+
+def profile_of(job: Any, rows: pd.DataFrame, inputs: Any) -> bytes:
+    """The drift profile that training stores."""
+    kept: list[bytes] = []
+    store = SimpleNamespace(put_evidence=kept.append)
+    known = {name: getattr(job, name) for name in ("model", "version", "read_document")}
+    _put_profile(SimpleNamespace(**known, store=store), rows, inputs)  # type: ignore[arg-type]
+    return kept[0]
 
 
 def pass_every_step(root: Path, tree: str, model: Model, uris: list[str]) -> bool:
@@ -77,7 +86,7 @@ def pass_every_step(root: Path, tree: str, model: Model, uris: list[str]) -> boo
         return False
     rows = read_frame(job.read_file("train.parquet"), name="train.parquet").drop(columns="label")
     inputs = [column.name for column in model.inputs]
-    profile = Profile.from_document(json.loads(_profile(job, rows, inputs)))
+    profile = Profile.from_document(json.loads(profile_of(job, rows, inputs)))
     if model.data.timestamp:
         watch(root, model, uris, profile)
     serve(model, rows)
@@ -470,7 +479,7 @@ def test_a_profile_has_byte_for_byte_what_that_of_version_0_1_had_of_the_same_ro
         version="v1",
         read_document=lambda _: {"unlabelled": 100},
     )
-    made = json.loads(_profile(job, rows, rows))
+    made = json.loads(profile_of(job, rows, rows))
     assert made.pop("repeated") == 0.0
     assert {habit["kind"] for habit in made.pop("habits")} >= {"hour", "weekday"}
     # 900 rows were labelled and 100 were not: a feed has all of them, and its last week is whole.
