@@ -6,6 +6,7 @@
     - VersionFault exit 4: a model that has the pinned bytes fails by itself; only servers say so
     - StepCrash    exit 5: a step of training has a defect, so a retry is no use; only steps say so
   - Refused        exit 3: the question was answered, and the answer is no
+    - OverLimit    a file is larger than a setting allows, which is no fault of its version
   - Conflict       exit 1: somebody else changed it first; run again
 """
 
@@ -70,3 +71,7 @@ class Refused(YardError):  # noqa: N818 - reads as the outcome it is
     """The question was answered, and the answer is no."""
 
     exit_code = 3
+
+
+class OverLimit(Refused):
+    """A file is larger than a setting allows; with another setting the same file is read."""

@@ -7,6 +7,7 @@ fetch, the profile of training, drift, and the server's input parsing.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from dataclasses import replace
@@ -43,7 +44,7 @@ from modelyard.domain.specs.model import (
     Task,
 )
 from modelyard.domain.specs.version import DataFile
-from modelyard.errors import Refused
+from modelyard.errors import OverLimit, Refused
 from modelyard.operations.drift.feed import read_feed, read_windows
 from modelyard.operations.training.fetch import fetch_inputs
 from modelyard.operations.training.pins import DataRoot
@@ -409,6 +410,23 @@ def test_a_held_out_set_with_a_time_that_cannot_be_read_is_refused_in_words(chec
         fetch_inputs(job)
     assert "held-out set h data/b.csv breaks the contract" in refusal.value.message
     assert "'yesterday' (data/b.csv, line 3)" in refusal.value.message
+
+
+@pytest.mark.parametrize("name", ["training", "held-out"])
+def test_a_file_that_unpacks_to_more_than_the_setting_is_no_fault_of_the_version(checkout, name):
+    root, tree = checkout
+    data = DataContract(columns=(Column(name="y", type="integer"),), max_unpacked_megabytes=1)
+    clear(root)
+    (root / "data/large.csv.gz").write_bytes(gzip.compress(b"y\n" + b"1234567\n" * 126_000))
+    (root / "data/a.csv").write_bytes(b"y\n1\n")
+    files = ["data/large.csv.gz", "data/a.csv"]
+    uris, held_out = files if name == "training" else reversed(files)
+    job = job_of(root, tree, ruled(data, "value"), [uris], held_out=[held_out])
+    with pytest.raises(OverLimit, match="unpack to more than 1 MB") as refusal:
+        fetch_inputs(job)
+    assert refusal.value.exit_code == 3
+    assert "raise data.max_unpacked_megabytes in model.yaml" in (refusal.value.hint or "")
+    assert job.store.read_run_document(job.workflow, "outcome.json") is None
 
 
 def test_rows_without_a_day_are_in_no_window(checkout):

@@ -3,8 +3,10 @@ from __future__ import annotations
 import ast
 import csv
 import datetime as dt
+import gzip
 import io
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from pyarrow import parquet
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.specs.reader import read_specs
+from modelyard.adapters.store.column_facts import read_facts
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import columns_of
 from modelyard.domain.proposal.model import Wishes
@@ -25,6 +28,7 @@ from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.model import Model, Owner, Task
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.models import new_model
 from modelyard.operations.models.new_model import NewModel, compose_model, write_model
 from modelyard.operations.models.skeleton import COMMAND, FRAMEWORKS
 
@@ -120,6 +124,18 @@ def assert_admits(new: NewModel, content: bytes, uri: str) -> None:
     assert model == new.proposal.model
     frame = read_table(content, uri=uri, data=model.data)
     assert find_breaches(model.data.columns, columns_of(frame), tolerance=0) == ()
+
+
+def test_a_packed_file_beyond_the_limit_has_no_hint_of_a_file_that_is_not_there(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(new_model, "read_facts", partial(read_facts, megabytes=1))
+    content = gzip.compress(b"bought,visits\n" + b"yes,1234567\n" * 90_000)
+    with pytest.raises(Refused, match="unpack to more than 1 MB") as caught:
+        propose(tmp_path, content, file="shop.csv.gz")
+    hint = caught.value.hint or ""
+    assert "give the rows as .parquet" in hint
+    assert "model.yaml" not in hint
 
 
 names = st.sampled_from(["a", "A", "a_", "label", "cluster", "user_id", "zip", "x, y", "é", "when"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.domain.proposal.separator import commas_hint, find_separator
 from modelyard.domain.specs.model import MAX_UNPACKED_MEGABYTES
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, OverLimit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ def unpacked(content: bytes, *, uri: str, megabytes: int = MAX_UNPACKED_MEGABYTE
 
     Raises:
         CannotAnswer: It is damaged.
-        Refused: It unpacks to more.
+        OverLimit: It unpacks to more.
     """
     if not uri.endswith(".gz"):
         return content
@@ -90,7 +90,7 @@ def unpacked(content: bytes, *, uri: str, megabytes: int = MAX_UNPACKED_MEGABYTE
     except zlib.error as error:
         raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
     except _TooLargeError as error:
-        raise Refused(
+        raise OverLimit(
             f"{uri}: its {len(content):,} bytes unpack to more than {megabytes:,} MB, the limit of "
             "data.max_unpacked_megabytes",
             hint="if the file is right, raise data.max_unpacked_megabytes in model.yaml, or give "

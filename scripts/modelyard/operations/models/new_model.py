@@ -43,7 +43,7 @@ from modelyard.domain.specs.heldout import HeldOut, Role
 from modelyard.domain.specs.model import DataContract, Model, Task
 from modelyard.domain.specs.paths import held_out_file, model_file, model_folder, trainer_folder
 from modelyard.domain.specs.repository import Repository
-from modelyard.errors import Refused
+from modelyard.errors import OverLimit, Refused
 from modelyard.operations.models.new_data import Given, Placed, place_split, place_whole, read_given
 from modelyard.operations.models.page import model_page
 from modelyard.operations.models.skeleton import Framework, trainer_files
@@ -113,7 +113,12 @@ def compose_model(
         )
     data = data_root(root, catalog.repository)
     given = read_given(file, data, here=here)
-    facts = read_facts(given.content, uri=given.name)
+    try:
+        facts = read_facts(given.content, uri=given.name)
+    except OverLimit as error:  # whose hint is of a model.yaml, which is not there yet
+        raise Refused(
+            error.message, hint="give the rows as .parquet, which has no such limit, or fewer rows"
+        ) from error
     chosen, note, days = _choose_days(given, facts, wishes, timestamp)
     proposal = propose_model(
         facts.columns, wishes, missing=facts.missing, timestamp=chosen, timestamp_note=note,

@@ -25,7 +25,7 @@ from modelyard.domain.specs.contract import find_breaches
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, OverLimit, Refused
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.evaluate import find_champion
 from modelyard.operations.training.job import INPUTS, Job, dump_document
@@ -141,6 +141,8 @@ def _refusing(job: Job) -> Iterator[None]:
     """Make a refusal of data one of the version."""
     try:
         yield
+    except OverLimit:  # a record is for ever, and the limit is not
+        raise
     except Refused as refusal:
         raise job.refuse(refusal.message) from refusal
 
