@@ -205,6 +205,29 @@ def test_a_changed_or_removed_workflow_is_stale_until_it_is_rendered(render, roo
     ]
 
 
+def test_a_dashboard_of_the_team_and_any_folder_stay_beside_what_is_rendered(
+    render, root, workflows
+):
+    render("--platform")
+    for folder in (WORKFLOWS, DASHBOARDS):
+        (root / folder / "own").mkdir()
+        (root / folder / "own/more.yaml").write_text("own: true\n")
+    own = root / DASHBOARDS / "fraud.yaml"
+    own.write_text("own: true\n")
+    assert render("--platform", "--check") == (0, [], [])
+
+    board = root / DASHBOARDS / "modelyard.yaml"
+    rendered = board.read_bytes()
+    board.write_text("edited: true\n")
+    assert render("--platform", "--check")[:2] == (
+        3,
+        [f"{DASHBOARDS}/modelyard.yaml is not what this version renders"],
+    )
+    assert render("--platform") == (0, [f"{DASHBOARDS}/modelyard.yaml written"], [])
+    assert board.read_bytes() == rendered
+    assert own.read_text() == "own: true\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -14,7 +14,7 @@ from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.adapters.workflows.sources import rendered_workflows
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import (
-    DASHBOARDS,
+    DASHBOARD,
     ENVIRONMENTS,
     WORKFLOW_TEMPLATES,
     environment_names,
@@ -140,11 +140,12 @@ def platform_changes(root: Path, catalog: Catalog) -> Files:
     image = repository_of(root).server_image
     found = rendered_workflows(root / "workflows", image=image, models=models)
     files = {f"{name}.yaml": dump_documents([document]) for name, document in found.items()}
-    board = {"modelyard.yaml": dump_documents([dashboard_manifest()])}
-    return {
-        **_folder_changes(root, WORKFLOW_TEMPLATES, files),
-        **_folder_changes(root, DASHBOARDS, board),
-    }
+    changes = _folder_changes(root, WORKFLOW_TEMPLATES, files)
+    # A team's own dashboards may stand beside it.
+    board, content = root / DASHBOARD, dump_documents([dashboard_manifest()])
+    if not board.is_file() or board.read_bytes() != content:
+        changes[DASHBOARD] = content
+    return changes
 
 
 def write_files(root: Path, changes: Files) -> None:
@@ -158,8 +159,10 @@ def write_files(root: Path, changes: Files) -> None:
         replace_file(file, content)
 
 
-def _folder_changes(root: Path, folder: str, files: Mapping[str, bytes]) -> Files:
-    """Return the changes after which the folder has exactly these files."""
-    found = {path.name: path.read_bytes() for path in (root / folder).glob("*")}
+def _folder_changes(root: Path, folder: str, files: Mapping[str, bytes]) -> dict[str, bytes | None]:
+    """Return the changes after which the folder has exactly these files; its folders stay."""
+    found = {
+        path.name: path.read_bytes() for path in (root / folder).glob("*") if not path.is_dir()
+    }
     names = sorted(files.keys() | found.keys())
     return {folder + name: files.get(name) for name in names if files.get(name) != found.get(name)}

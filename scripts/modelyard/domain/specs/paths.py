@@ -25,8 +25,8 @@ PLATFORM = f"{ENVIRONMENTS}platform/"
 WORKFLOW_TEMPLATES = f"{PLATFORM}manifests/workflows/"
 """The rendered workflows."""
 
-DASHBOARDS = f"{PLATFORM}manifests/dashboards/"
-"""The rendered dashboard of Grafana."""
+DASHBOARD = f"{PLATFORM}manifests/dashboards/modelyard.yaml"
+"""The rendered dashboard of Grafana, beside which a team may have its own."""
 
 
 def model_folder(model: str) -> str:
