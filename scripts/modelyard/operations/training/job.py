@@ -188,8 +188,8 @@ class Job:
             raise Refused(
                 f"{self.store.uri_of('runs', self.workflow, name)}: expected what the step fetch "
                 f"left, SHA-256 {wanted}; found {found}: it was changed in between",
-                hint="find out who can write there; then run "
-                f"`modelyard retrain {self.model_name} {self.version}`",
+                hint="find out who can write there; it is tried again by itself; after the third "
+                f"attempt: modelyard retrain {self.model_name} {self.version}",
             )
 
     def blank_record(self, verdict: Verdict) -> Record:
