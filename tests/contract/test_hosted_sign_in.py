@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from contract.stages import START, checkout
 from contract.test_pull_requests import change, ready, rollback
@@ -16,6 +18,7 @@ from modelyard.adapters.forge.github.credentials import (
     read_app,
     read_token,
 )
+from modelyard.cli import cli
 from modelyard.domain.promotion.pulls import Merged
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
@@ -25,6 +28,9 @@ NAMES = (
     *("MODELYARD_APP_ID", "MODELYARD_APP_KEY", "MODELYARD_APP_KEY_FILE"),
     *("MODELYARD_APP_INSTALLATION", "MODELYARD_FORGE_TOKEN", "GITHUB_TOKEN", "GITHUB_API_URL"),
 )
+DEV = "environments/dev/environment.yaml"
+DEV_SPEC = (Path(__file__).parents[2] / DEV).read_text()
+LOCK = "requirements.lock"
 RIGHTS = dict.fromkeys(("contents", "pull_requests", "issues", "statuses"), "write")
 
 
@@ -153,6 +159,35 @@ def test_a_watcher_without_credentials_does_not_start(fake, tmp_path):
 
     with pytest.raises(NoCredentials, match="there is no token to sign in to the forge with"):
         refuse_other_account(SimpleNamespace(pulls=pulls))
+
+
+@pytest.fixture
+def unsigned(fake, tmp_path):
+    """A command in a checkout that git alone may push from: the tool has no credentials."""
+    push_only = fake.git_url(fake.add_person("olga", "admin"))
+    git = checkout(tmp_path / "clone", push_only)
+    settings = f"forge: github\nforge_uri: {fake.url}\nforge_repository: acme/yard\n"
+    fake.seed({"modelyard.yaml": START["modelyard.yaml"] + settings, DEV: DEV_SPEC, LOCK: "x\n"})
+    git.fetch("origin", ["+refs/heads/*:refs/remotes/origin/*"])
+    git.run("checkout", "-q", "-B", "main", "origin/main")
+
+    def run(*words):
+        before = git.ls_remote("origin", ["refs/*"])
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(cli, ["--root", str(git.root), *words])
+        assert git.ls_remote("origin", ["refs/*"]) == before, "nothing is pushed"
+        return done.exit_code, done.stderr
+
+    return run
+
+
+NO_TOKEN = "there is no token to sign in to the forge with"
+
+
+def test_reconcile_without_credentials_takes_no_environment(unsigned):
+    code, err = unsigned("reconcile")
+
+    assert (code, NO_TOKEN in err, "MODELYARD_FORGE_TOKEN" in err) == (1, True, True), err
+    assert "cannot" not in err  # it refused before it tried to
 
 
 @pytest.mark.parametrize(

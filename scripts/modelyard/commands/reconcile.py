@@ -35,9 +35,12 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
     branch of the remote, not the checkout. A dry run exits with 3 if something would change.
     Otherwise it prints nothing and exits with 0.
     """
+    from modelyard.operations.hosted_forges import refuse_other_account
     from modelyard.operations.reconcile.loop import run_all
     from modelyard.operations.sites import read_standing, refuse_elsewhere, take_standing
 
+    if not dry_run:
+        refuse_other_account(services)  # before it takes an environment in the tool's name
     workspace = workspace_of(services)
     if dry_run:
         if (why := read_standing(workspace).explanation()) is not None:
