@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from contract.stages import START, checkout
 from contract.test_pull_requests import change, ready, rollback
 from modelyard.adapters.clock import SystemClock
+from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.github.credentials import (
     App,
     NoCredentials,
@@ -19,6 +20,7 @@ from modelyard.adapters.forge.github.credentials import (
     read_token,
 )
 from modelyard.cli import cli
+from modelyard.domain.promotion.facts import Freeze
 from modelyard.domain.promotion.pulls import Merged
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
@@ -188,6 +190,39 @@ def test_reconcile_without_credentials_takes_no_environment(unsigned):
 
     assert (code, NO_TOKEN in err, "MODELYARD_FORGE_TOKEN" in err) == (1, True, True), err
     assert "cannot" not in err  # it refused before it tried to
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("adopt",),
+        ("runtime", "image", LOCK, f"ghcr.io/acme/yard@sha256:{'a' * 64}"),
+        ("freeze", "dev", "--until", "2099-01-01T00:00Z", "--reason", "audit", "--as", "ann"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_fact_is_written_in_the_name_of_the_tool_without_its_credentials(unsigned, words):
+    code, err = unsigned(*words)
+
+    assert (code, NO_TOKEN in err) == (1, True), err
+
+
+@pytest.mark.parametrize("kind", [ForgeKind.GITHUB, ForgeKind.GITEA])
+def test_facts_are_read_without_credentials_and_written_with_them(
+    fake, tmp_path, monkeypatch, kind
+):
+    git = checkout(tmp_path / "clone", fake.git_url(fake.add_person("olga", "admin")))
+    settings = Repository(forge=kind, forge_uri=fake.url, forge_repository="acme/yard")
+    facts, now = FactStore(git, settings, SystemClock()), SystemClock().now()
+    freeze = Freeze(reason="audit", by="ann", since=now)
+
+    with pytest.raises(NoCredentials):
+        facts.update_freeze("dev", lambda _: freeze)
+    with pytest.raises(NoCredentials):
+        facts.carry_over()
+    assert facts.read_freeze("dev") is None
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", "of the tool")
+    assert facts.update_freeze("dev", lambda _: freeze) == freeze
 
 
 @pytest.mark.parametrize(

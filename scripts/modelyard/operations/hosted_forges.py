@@ -13,10 +13,9 @@ from modelyard.adapters.forge.github.credentials import (
     APP_ID,
     GITHUB,
     TOKEN,
-    WHAT_TO_SET,
-    WORKFLOW_TOKEN,
     NoCredentials,
     has_app_key,
+    no_token,
     read_app,
     read_token,
 )
@@ -226,12 +225,7 @@ def _sign_in_with_token(git: Git, origin: str, url: str) -> None:
 def _token(url: str) -> str:
     token = read_token(url)
     if token is None:
-        more = ""
-        if os.environ.get(WORKFLOW_TOKEN):
-            more = f"; {WORKFLOW_TOKEN} is for another forge than {url}"
-        raise NoCredentials(
-            f"there is no token to sign in to the forge with{more}", hint=WHAT_TO_SET
-        )
+        raise no_token(url)
     return token
 
 

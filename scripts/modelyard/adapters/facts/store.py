@@ -27,6 +27,7 @@ from modelyard.adapters.facts.history import Values, read_histories
 from modelyard.adapters.facts.old_refs import carry_over, left_over
 from modelyard.adapters.facts.reader import FactReader
 from modelyard.adapters.facts.run_logs import surplus_logs
+from modelyard.adapters.forge.github.credentials import require_credentials
 from modelyard.adapters.forge.local.room import make_room
 from modelyard.adapters.git.commit_stream import NewCommit
 from modelyard.adapters.git.names import safe_line
@@ -72,12 +73,15 @@ class FactStore:
     nothing when the value stays equal. So `change` may run several times. `by` is the commit's
     author, the bot by default.
 
+    Whatever writes raises `NoCredentials` where a hosted forge is set and nothing to sign in to it
+    with: git alone could push, but in the tool's name.
+
     The facts of version 0.1, which were refs, are read as they are until `carry_over` or the first
     write moves them to the branch.
 
     Args:
         git: The checkout.
-        repository: Names the remote, and the bot the commits are written by.
+        repository: Names the remote, its forge, and the bot the commits are written by.
         clock: Dates the commits.
     """
 
@@ -85,6 +89,7 @@ class FactStore:
         self._refs = RemoteRefs(git, repository.remote)
         self._reader = FactReader(self._refs, clock)
         self._documents = self._reader.documents
+        self._repository = repository
         self._author = repository.bot
         self._clock = clock
 
@@ -245,6 +250,7 @@ class FactStore:
 
     def carry_over(self) -> bool:
         """Move the facts of version 0.1 to the branch; True if there was something to do."""
+        require_credentials(self._repository)
         return retry_on_conflict(
             lambda: carry_over(
                 self._refs, self._documents, author=self._author, at=self._clock.now()
@@ -261,6 +267,7 @@ class FactStore:
         branches = self._refs.read_refs("refs/heads/*")
         if not (moves := make_room(branches, self._documents.ref)):
             return False
+        require_credentials(self._repository)
         self._refs.push_refs(moves)
         names = (ref.removeprefix("refs/heads/") for ref, (_, new) in moves.items() if not new)
         logger.warning("moved aside: %s", safe_line(", ".join(names)))
@@ -320,6 +327,7 @@ class FactStore:
         by: str | None = None,
         topic: Topic = _NOTHING,
     ) -> None:
+        require_credentials(self._repository)
         if self._documents.read().commit is None and self._reader.listing().files:
             self.carry_over()  # a branch with these documents alone would hide the old refs
         names = ", ".join(path.removesuffix(".json") for path in values)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
+from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
 
 APP_ID = "MODELYARD_APP_ID"
@@ -119,6 +120,27 @@ class App:
 def has_app_key(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the key of an App is set."""
     return any(environ.get(name, "").strip() for name in (APP_KEY, APP_KEY_FILE))
+
+
+def require_credentials(repository: Repository) -> None:
+    """Raise `NoCredentials` if a hosted forge is set and nothing to sign in to it with.
+
+    Nothing is asked: git may push with a person's own key where the tool has no credentials.
+    """
+    if repository.forge is ForgeKind.LOCAL:
+        return
+    url = repository.forge_uri or GITHUB
+    has_app = repository.forge is ForgeKind.GITHUB and has_app_key()
+    if not has_app and read_token(url) is None:
+        raise no_token(url)
+
+
+def no_token(url: str) -> NoCredentials:
+    """Return the error that there is no token for a forge, with what to set."""
+    more = ""
+    if os.environ.get(WORKFLOW_TOKEN):
+        more = f"; {WORKFLOW_TOKEN} is for another forge than {url}"
+    return NoCredentials(f"there is no token to sign in to the forge with{more}", hint=WHAT_TO_SET)
 
 
 def read_app(url: str, repository: str, environ: Mapping[str, str] = os.environ) -> App | None:
