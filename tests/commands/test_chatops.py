@@ -91,9 +91,28 @@ def test_ack_names_the_environment_for_the_next_job(yard, monkeypatch, found, gr
     assert (code, outputs.read_text()) == (0, f"environment={group}\n")
 
 
+def test_ack_fails_at_the_forge_s_limit_unless_there_is_something_to_do(yard, monkeypatch):
+    monkeypatch.setattr(built, "conversation_for", lambda services: None)
+    limit = handled(ReasonCode.LIMIT_REACHED)
+    event = str(yard / "event.json")
+
+    monkeypatch.setattr(answer, "acknowledge", lambda *_: limit)
+    code, _, err = run(yard, "ack", GITHUB_EVENT_PATH=event)
+    assert (code, "/promote: so it is" in err) == (1, True)
+
+    both = (*limit, *handled(ReasonCode.ACCEPTED, is_accepted=True))
+    monkeypatch.setattr(answer, "acknowledge", lambda *_: both)
+    assert run(yard, "ack", GITHUB_EVENT_PATH=event)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("reason", "code"),
-    [(ReasonCode.DONE, 0), (ReasonCode.REFUSED_BY_RULES, 0), (ReasonCode.COULD_NOT, 1)],
+    [
+        (ReasonCode.DONE, 0),
+        (ReasonCode.REFUSED_BY_RULES, 0),
+        (ReasonCode.COULD_NOT, 1),
+        (ReasonCode.LIMIT_REACHED, 1),
+    ],
 )
 def test_act_fails_only_where_something_was_broken(yard, monkeypatch, reason, code):
     monkeypatch.setattr(built, "conversation_for", lambda services: None)

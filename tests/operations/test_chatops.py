@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from modelyard.adapters.forge.events import CommentEvent
+from modelyard.adapters.forge.hosted.api import LimitReached
 from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Comment
@@ -31,6 +32,7 @@ class Talk:
     answers: dict[str, str] = field(default_factory=dict)
     reviews: list[tuple[int, str, str, bool]] = field(default_factory=list)
     is_broken: bool = False
+    limit: str = ""
     number: int = 0
 
     def fetch_comment(self, comment):
@@ -45,6 +47,8 @@ class Talk:
     def ask_authority(self, person, *, teams):
         if self.is_broken:
             raise CannotAnswer("the forge gave no answer")
+        if self.limit:
+            raise LimitReached(self.limit)
         return Authority(role=self.role, teams=frozenset())
 
     def react(self, comment, reaction):
@@ -287,6 +291,26 @@ def test_a_command_whose_job_was_killed_is_done_by_the_sweeper_once(yard, pull, 
     assert yard.workspace().facts.read_model(MODEL).holds == {}
     # Its own job starts after all.
     assert reasons(act(yard.workspace(), talk, event)) == [ReasonCode.ALREADY_DONE]
+
+
+@pytest.mark.parametrize("step", [acknowledge, act])
+def test_a_command_that_met_the_forge_s_limit_is_done_by_the_sweeper_later(yard, pull, talk, step):
+    event = said(talk, pull.number, "/hold it answers nonsense")
+    talk.limit = "the forge's limit is reached until 13:00"
+
+    (found,) = step(yard.workspace(), talk, event)
+
+    assert found.decision.reason is ReasonCode.LIMIT_REACHED
+    assert talk.limit in found.decision.sentence
+    assert "it is tried again within a day" in talk.answers["chatops-77"]
+    assert yard.workspace().facts.read_commands(pull.number).entries == ()
+    yard.clock.at = AT + timedelta(hours=1)
+    assert swept(yard, talk, pull.number) == []  # it is reached still
+    talk.limit = ""
+    assert swept(yard, talk, pull.number) == [ReasonCode.DONE]
+    assert swept(yard, talk, pull.number) == []
+    assert "within a day" not in talk.answers["chatops-77"]
+    assert yard.workspace().facts.read_model(MODEL).holds["v2"].by == "bob"
 
 
 @pytest.mark.parametrize("minutes", [0, 14, 24 * 60 + 1, -5])

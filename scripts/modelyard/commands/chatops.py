@@ -56,13 +56,17 @@ def ack(services: Services, /, *, event: Path, run: int | None) -> None:
     """Decide about the commands of an event and react to a comment; do none of them.
 
     In GitHub Actions the output `environment` is set to what `act` works on, and is empty where
-    there is nothing to do. Exit 3 if a workflow was started with a command that is refused.
+    there is nothing to do. Exit 1 if the forge's limit is reached; a comment's commands are then
+    done by `sweep`. Exit 3 if a workflow was started with a command that is refused.
     """
     from modelyard.operations.chatops.answer import acknowledge, concurrency_group
     from modelyard.operations.chatops.started import acknowledge_start
 
     handled = _handle(services, event, acknowledge, run, acknowledge_start)
-    _set_output("environment", concurrency_group(handled))
+    group = concurrency_group(handled)
+    _set_output("environment", group)
+    if not group:  # otherwise `act` says it, once it did the others
+        _raise_limit(handled)
 
 
 @chatops.command()
@@ -72,8 +76,8 @@ def ack(services: Services, /, *, event: Path, run: int | None) -> None:
 def act(services: Services, /, *, event: Path, run: int | None) -> None:
     """Decide again about the commands of an event, do them, and answer.
 
-    Exit 1 if something was missing or broken; the same event may be given again. Exit 3 if a
-    workflow was started with a command that is refused.
+    Exit 1 if something was missing or broken, or the forge's limit is reached; the same event may
+    be given again. Exit 3 if a workflow was started with a command that is refused.
     """
     from modelyard.domain.chatops.reasons import ReasonCode
     from modelyard.operations.chatops.answer import act as act_on
@@ -83,6 +87,7 @@ def act(services: Services, /, *, event: Path, run: int | None) -> None:
     failed = [each for each in handled if each.decision.reason is ReasonCode.COULD_NOT]
     if failed:
         raise CannotAnswer(f"{failed[0].line}: {failed[0].decision.sentence}")
+    _raise_limit(handled)
 
 
 @chatops.command()
@@ -147,11 +152,19 @@ def _handle_start(
     reason, sentence = handled.decision.reason, handled.decision.sentence
     print_line(f"{handled.line}: {reason}: {sentence}")
     # Nobody is answered in a comment, so the run itself shows how it ended.
-    if reason is ReasonCode.LIMIT_REACHED:
-        raise CannotAnswer(f"{handled.line}: {sentence}")
+    _raise_limit((handled,))
     if reason not in {ReasonCode.ACCEPTED, ReasonCode.DONE, ReasonCode.COULD_NOT}:
         raise Refused(f"{handled.line}: {sentence}")
     return handled
+
+
+def _raise_limit(handled: tuple[Handled, ...]) -> None:
+    """Raise `CannotAnswer` for the first command that the forge's limit left undone."""
+    from modelyard.domain.chatops.reasons import ReasonCode
+
+    for each in handled:
+        if each.decision.reason is ReasonCode.LIMIT_REACHED:
+            raise CannotAnswer(f"{each.line}: {each.decision.sentence}")
 
 
 def _set_output(name: str, value: str) -> None:

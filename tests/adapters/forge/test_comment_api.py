@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,9 +10,10 @@ from fakes.clients import REPOSITORY
 from modelyard.adapters.forge.comment_api import CommentApi
 from modelyard.adapters.forge.gitea.dialect import GiteaDialect
 from modelyard.adapters.forge.github.dialect import GitHubDialect
-from modelyard.adapters.forge.hosted.api import ForgeApi
+from modelyard.adapters.forge.hosted.api import ForgeApi, LimitReached
 from modelyard.domain.chatops.authority import Authority, Role
 from modelyard.domain.people import Person
+from modelyard.errors import CannotAnswer
 from modelyard.operations.chatops.conversation import Reaction
 
 
@@ -100,6 +102,25 @@ def test_only_an_active_membership_counts(yard, client, bot):
     teams = ["acme/leads", "acme/others", "acme/nobody"]
 
     assert bot.ask_authority(bob, teams=teams).teams == {"acme/leads"}
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [(LimitReached("reached until 13:00"), "reached until 13:00"), (CannotAnswer("no such"), "")],
+)
+def test_a_team_that_the_limit_hides_is_not_one_that_is_not_there(yard, client, bot, error, fault):
+    bob = person(yard, client, "bob", "write")
+
+    def is_member(team, _):
+        if team == "acme/leads":
+            raise error
+        return True
+
+    found = replace(bot, is_member=is_member).ask_authority(bob, teams=["acme/leads", "acme/all"])
+
+    assert (found.role, found.teams) == (Role.WRITE, {"acme/all"})
+    assert found.unknown_teams == {"acme/leads"}
+    assert (found.fault, found.is_at_limit) == (fault, bool(fault))
 
 
 def test_a_comment_is_fetched_as_it_was_written(yard, client, bot):

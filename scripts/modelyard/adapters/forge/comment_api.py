@@ -16,7 +16,10 @@ from modelyard.errors import CannotAnswer
 
 
 class Rest(Protocol):
-    """Requests to a forge's API; an error raises `CannotAnswer` with the HTTP `status`."""
+    """Requests to a forge's API; an error raises `CannotAnswer` with the HTTP `status`.
+
+    One that a limit on calls is the reason of has `is_limit`.
+    """
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON of a resource."""
@@ -71,13 +74,22 @@ class CommentApi:
         if is_low and self.may_write_by_team(person):
             role = Role.WRITE
         found, unknown = set(), set()
+        limit = ""
         for team in teams:
             try:
                 if self.is_member(team, person):
                     found.add(team)
-            except CannotAnswer:
+            except CannotAnswer as error:
                 unknown.add(team)
-        return Authority(role=role, teams=frozenset(found), unknown_teams=frozenset(unknown))
+                if getattr(error, "is_limit", False):
+                    limit = error.message
+        return Authority(
+            role=role,
+            teams=frozenset(found),
+            unknown_teams=frozenset(unknown),
+            fault=limit,
+            is_at_limit=bool(limit),
+        )
 
     def react(self, comment: str, reaction: str) -> None:
         """Add the tool's reaction to a comment; the same again changes nothing."""

@@ -46,7 +46,7 @@ class Authority:
         role: The role; None where the forge did not answer, or answered what is not known.
         teams: The teams with an active membership, as `org/team`; None where it did not answer.
         unknown_teams: Those that it did not answer for.
-        fault: Why it did not answer for the role.
+        fault: Why it did not answer for the role; for a team, only where its limit is why.
         is_at_limit: Whether that is its limit on calls, which ends by itself.
     """
 

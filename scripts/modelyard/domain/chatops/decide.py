@@ -220,8 +220,12 @@ def _of_list(request: Request, named: tuple[str, ...]) -> Iterator[_Objection]:
     asked = [each for each in named if is_team(each)]
     unknown = asked if teams is None else [t for t in asked if t in request.authority.unknown_teams]
     if unknown:
+        is_at_limit, fault = request.authority.is_at_limit, request.authority.fault
         sentence = f"the forge did not say whether {author} is in {', '.join(unknown)}"
-        yield _Objection(reason=ReasonCode.TEAMS_UNKNOWN, sentence=sentence)
+        yield _Objection(
+            reason=ReasonCode.LIMIT_REACHED if is_at_limit else ReasonCode.TEAMS_UNKNOWN,
+            sentence=f"{sentence}: {fault}" if fault else sentence,
+        )
     else:
         sentence = f"{author} is not among those who may approve it: {', '.join(named)}"
         yield _Objection(reason=ReasonCode.NOT_AN_APPROVER, sentence=sentence)

@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 ANY_ENVIRONMENT = "any"
 """What `ack` names for commands that are about no environment."""
 
+_LEAVES_NO_TRACE = frozenset({ReasonCode.ALREADY_DONE, ReasonCode.LIMIT_REACHED})
+"""What is logged has its answer, and the sweeper leaves it alone; a limit ends by itself."""
+
 # Answers would let anybody who can read the repository make the tool write.
 _SILENT = frozenset({ReasonCode.BOT_AUTHOR, ReasonCode.ROLE_TOO_LOW, ReasonCode.COMMENT_GONE})
 
@@ -290,7 +293,10 @@ def _log(
     *,
     read: ReadSubject | None = None,
 ) -> None:
-    """Write down what became of commands; a line that is none, and a repetition, leave no trace."""
+    """Write down what became of commands.
+
+    A line that is none, a repetition, and what the sweeper is to do later leave no trace.
+    """
     author, now = event.comment.author, workspace.services.clock.now()
     entries = [
         LogEntry(
@@ -305,7 +311,7 @@ def _log(
             written_at=event.comment.created_at,
         )
         for each in handled
-        if each.decision.key and each.decision.reason is not ReasonCode.ALREADY_DONE
+        if each.decision.key and each.decision.reason not in _LEAVES_NO_TRACE
     ]
 
     def add(log: CommandLog) -> CommandLog:
@@ -344,5 +350,7 @@ def _answer_lines(each: Handled) -> Iterator[str]:
     yield f"{escape_markdown(each.line)}: {what}"
     yield ""
     yield from (f"- {escape_markdown(line)}" for line in decision.sentence.split("\n"))
+    if decision.reason is ReasonCode.LIMIT_REACHED:
+        yield "- it is tried again within a day, once the limit ends: do not write it again"
     if decision.paste:
         yield from ("", "Paste this as a new comment:", "", "```", decision.paste, "```")

@@ -302,6 +302,19 @@ def test_a_team_that_is_not_known_is_named_and_stands_in_nobodys_way(command: Co
     assert reason_of(accepted) is ReasonCode.ACCEPTED
 
 
+def test_a_limit_is_why_a_team_is_not_known():
+    fault = "the forge's limit is reached until 13:00"
+    outside = Authority(role=Role.WRITE, unknown_teams=frozenset({"acme/leads"}), fault=fault,
+                        is_at_limit=True)  # fmt: skip
+
+    found = decide(request(APPROVE, authority=outside, subject={"approvers": ("acme/leads",)}))
+
+    assert found.reason is ReasonCode.LIMIT_REACHED
+    assert found.sentence == f"the forge did not say whether bob is in acme/leads: {fault}"
+    named = request(APPROVE, authority=outside, subject={"approvers": ("acme/leads", "bob")})
+    assert reason_of(named) is ReasonCode.ACCEPTED
+
+
 def test_a_person_whose_login_looks_like_a_team_is_none():
     author = Person(login="acme/leads", id="9")
     authority = Authority(role=Role.WRITE, teams=frozenset())

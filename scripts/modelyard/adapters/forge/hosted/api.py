@@ -74,6 +74,8 @@ class NotReached(NotDone):
 class LimitReached(NotDone):
     """The forge's limit on calls allows none now; the message says until when."""
 
+    is_limit = True
+
 
 class KeptForRollbacks(LimitReached):
     """The calls that are left in this hour are for rollbacks."""
