@@ -97,6 +97,13 @@ def test_a_page_asks_for_nothing_and_text_from_outside_is_text(pages, name):
     assert len(page.ids) == len(set(page.ids))
 
 
+def test_a_version_s_page_says_of_its_signature_what_its_record_says(pages):
+    # A record of before the field tells nothing of whether training signed.
+    said = words(pages[f"models/{MODEL}/versions/v1.html"])
+    assert "Signature its record names no key" in said
+    assert "not signed" not in said
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_to_a_page_of_the_site(played, pages, name):
     targets = [attrs["href"] for tag, attrs in pages[name].tags if tag == "a"]
