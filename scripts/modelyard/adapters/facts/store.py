@@ -336,12 +336,14 @@ class FactStore:
         # In the same commit: what was decided and the line about it are there, or neither is.
         decided = self._decisions(values, before, by, topic)
         lines = append_lines(self._refs.git, listing, decided)
+        now = self._clock.now()
+        read = partial(self._reader.values, listing)
         new = NewCommit(
-            documents={**surplus_logs(values, listing.files), **documents, **lines},
+            documents={**surplus_logs(values, listing.files, read, now), **documents, **lines},
             # For people who read the branch's log.
             message=f"{names}: {_changed(before, next(iter(values.values())))}",
             author=by or self._author,
-            at=self._clock.now(),
+            at=now,
         )
         log = {path: listing.files.get(path) for path in lines}
         self._documents.write(new, expected={**expected, **log})
