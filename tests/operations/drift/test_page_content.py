@@ -94,8 +94,13 @@ def test_it_says_why_our_answer_and_evidentlys_differ(ours, theirs, words):
 
 def test_the_site_names_the_seasonal_columns_and_those_that_are_hardly_watched():
     evidence = {"windows": [], "version": "v1", "feed": "f", "confirmed": []}
-    known = {"not_watched": [{"column": "dew", "measure": "KS D"}], "seasonal": ["temp"]}
+    hidden = {"column": "*", "measure": "all", "why": "training has 2 blocks"}
+    known = {"not_watched": [hidden], "seasonal": ["temp"]}
     table = drift_table("v2", {**evidence, **known})
-    assert (table.not_watched, table.seasonal) == (("dew (KS D)",), ("temp",))
+    assert table.not_watched == ("every column (all): training has 2 blocks",)
+    assert table.seasonal == ("temp",)
+    without_reasons = {"not_watched": [{"column": "dew", "measure": "KS D"}]}
+    (old,) = drift_table("v2", {**evidence, **without_reasons}).not_watched
+    assert old == "dew (KS D): the calendar alone moves it nearly as far as the measure can show"
     older = drift_table("v2", evidence)
     assert (older.not_watched, older.seasonal) == ((), ())

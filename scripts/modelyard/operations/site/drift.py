@@ -13,6 +13,9 @@ from modelyard.domain.specs.record import UnwatchedMeasure, describe_not_watched
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import YardError
 
+_ONLY_REASON = "the calendar alone moves it nearly as far as the measure can show"
+"""Why a column was not watched in evidence of before reasons were kept."""
+
 _STEPS = (0.25, 0.5, 1.0, 2.0)
 """Where the colour of a cell changes, in units of the floor."""
 
@@ -138,7 +141,10 @@ def drift_table(version: str, evidence: Mapping[str, Any]) -> DriftTable:
         confirmed=tuple(_confirmed(evidence["confirmed"])),
         quality=_quality(evidence.get("quality")),
         not_watched=describe_not_watched(
-            [build_spec(UnwatchedMeasure, each) for each in evidence.get("not_watched", ())]
+            [
+                build_spec(UnwatchedMeasure, {"why": _ONLY_REASON, **each})
+                for each in evidence.get("not_watched", ())
+            ]
         ),
         seasonal=tuple(map(str, evidence.get("seasonal", ()))),
     )
