@@ -15,6 +15,7 @@ from e2e import wine
 from e2e.cluster.layout import default_layout
 from e2e.fork import PLATFORM, REPOSITORY, Fork, until
 from e2e.measured import Measured
+from e2e.new_fork import install_platform, make_fork
 from e2e.rollback import agrees
 
 KEEP = "MODELYARD_E2E_KEEP"
@@ -53,8 +54,8 @@ def fork(cluster: dict[str, str], measured: Measured) -> Iterator[Fork]:
         yield fork
         return
     with measured.time("platform installed by Argo CD"):
-        fork.make(wine.let_a_column_be_null, models=(wine.MODEL, "flight-delay"))
-        fork.install()
+        make_fork(fork, wine.let_a_column_be_null, models=(wine.MODEL, "flight-delay"))
+        install_platform(fork)
         until("the platform is Synced and Healthy", lambda: _is_well(fork), seconds=300)
     yield fork
     _keep_logs(fork)

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from e2e.fork import Fork, until
+from e2e.team import ADA, GRACE
 
 
 def trained(fork: Fork, model: str, version: str, *, seconds: float = 600) -> None:
@@ -20,7 +21,11 @@ def trained(fork: Fork, model: str, version: str, *, seconds: float = 600) -> No
 
 
 def approved(fork: Fork, model: str, environment: str, *, seconds: float = 300) -> float:
-    """Approve the promotion into an environment once it is proposed; returns when."""
+    """Approve the promotion into an environment, as grace does on its page; returns when.
+
+    She does so once its status asks for an approval. Before that the forge may not have recorded
+    who pushed it, and then nobody's approval counts.
+    """
 
     def waiting() -> dict[str, Any] | None:
         branch = f"modelyard/promote/{environment}/{model}"
@@ -30,8 +35,9 @@ def approved(fork: Fork, model: str, environment: str, *, seconds: float = 300) 
     pull = until(
         f"{model} waits for an approval in {environment}", waiting, seconds=seconds, every=1
     )
-    fork.modelyard("pr", "approve", str(pull["number"]), "--as", "grace")
-    return time.time()
+    at = time.time()
+    fork.team.approve(pull["number"], pull["head"], by=GRACE)
+    return at
 
 
 def verified(
@@ -49,7 +55,7 @@ def verified(
 
 
 def add(fork: Fork, model: str, version: str, *commands: tuple[str, ...]) -> None:
-    """Add a version in a pull request and merge it, as ada does.
+    """Add a version in a pull request and merge it on its page, as ada does.
 
     Args:
         fork: The fork.
@@ -65,14 +71,18 @@ def add(fork: Fork, model: str, version: str, *commands: tuple[str, ...]) -> Non
     fork.git("add", "--all", "models")
     fork.git("commit", "--quiet", "-m", f"Add {model} {version}")
     fork.git("push", "--quiet", "--set-upstream", "origin", branch)
-    fork.modelyard("pr", "open", branch, "--title", f"Add {model} {version}")
+    number = fork.team.open_pull(branch, title=f"Add {model} {version}", by=ADA)
 
     def checked() -> dict[str, Any] | None:
-        mine = [pull for pull in fork.pulls() if pull["branch"] == branch]
-        states = {status["context"]: status["state"] for status in mine[0]["statuses"]}
-        return mine[0] if set(states.values()) == {"success"} and len(states) > 1 else None
+        (mine,) = (pull for pull in fork.pulls() if pull["number"] == number)
+        states = {status["context"]: status["state"] for status in mine["statuses"]}
+        return mine if set(states.values()) == {"success"} and len(states) > 1 else None
 
     pull = until(f"{model} {version} passes its checks", checked, seconds=180, every=1)
-    fork.modelyard("pr", "merge", str(pull["number"]))
+    until(
+        f"#{number} is merged",
+        lambda: fork.team.merge(number, pull["head"], by=ADA),
+        seconds=60,
+    )
     fork.git("switch", "--quiet", "main")
     fork.git("pull", "--quiet")

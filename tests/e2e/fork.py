@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import fsspec
 import yaml
 
+from e2e.team import ADA, BOT, Team
 from modelyard.adapters.cluster.kubernetes_api import (
     APPLICATIONS,
     PODS,
@@ -28,11 +29,12 @@ from modelyard.adapters.cluster.kubernetes_api import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MODELYARD = str(Path(sys.executable).parent / "modelyard")
 PLATFORM = "modelyard"
 MODEL_NAMESPACES = ("models-dev", "models-staging", "models-production")
 SERVICES = Resource(version="v1", plural="services")
+FORGE_TOKEN = "MODELYARD_FORGE_TOKEN"
 TOLD_SECONDS = 2.0
-REFS_AT_ONCE = 500
 
 
 class NotSoError(AssertionError):
@@ -77,6 +79,11 @@ class Fork:
         return KubernetesApi()
 
     @cached_property
+    def team(self) -> Team:
+        """The people who work in the repository, on the forge's own pages."""
+        return Team(self.cluster)
+
+    @cached_property
     def store(self) -> Any:
         """The file system behind `s3://`."""
         return fsspec.filesystem(
@@ -92,11 +99,12 @@ class Fork:
         return {
             **os.environ,
             **self.store_credentials,
+            FORGE_TOKEN: self.team.token(BOT),
             "KUBECONFIG": self.cluster["kubeconfig"],
             "GIT_AUTHOR_NAME": "ada",
-            "GIT_AUTHOR_EMAIL": "ada@example.com",
+            "GIT_AUTHOR_EMAIL": "ada@example.org",
             "GIT_COMMITTER_NAME": "ada",
-            "GIT_COMMITTER_EMAIL": "ada@example.com",
+            "GIT_COMMITTER_EMAIL": "ada@example.org",
         }
 
     @property
@@ -109,68 +117,20 @@ class Fork:
             "AWS_DEFAULT_REGION": self.cluster["s3_region"],
         }
 
-    def make(self, change: Callable[[Path], None], *, models: tuple[str, ...]) -> None:
-        """Fork: keep these models, say where everything is, push to an empty forge.
-
-        Args:
-            change: Edits the fork's files before its first commit.
-            models: Names of the models to keep.
-        """
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._copy(models)
-        self._settle_in()
-        change(self.folder)
-        self._upload(models)
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.git("remote", "add", "origin", self.cluster["git_url"])
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "-m", "Fork modelyard")
-        self.modelyard("render", "--platform")
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "-m", "Render the platform")
-        self._empty_forge()
-        self.git("push", "--quiet", "--force", "--set-upstream", "origin", "main")
-
     def colleague(self, name: str) -> Fork:
         """Another checkout of the repository, beside this one."""
         folder = self.folder.with_name(name)
         shutil.rmtree(folder, ignore_errors=True)
-        self.git("clone", "--quiet", self.cluster["git_url"], str(folder))
+        self.git("clone", "--quiet", self.team.url, str(folder))
         return Fork(folder, self.cluster)
 
-    def install(self) -> None:
-        """What a person does once in a new cluster: credentials, and Argo CD's first object."""
-        self._clear_away()
-        self.kubectl("apply", "-f", "environments/platform/manifests/namespaces/")
-        secrets = {
-            (PLATFORM, "modelyard-steps"): self.store_credentials,
-            (PLATFORM, "modelyard-watch"): self.store_credentials,
-            (PLATFORM, "modelyard-judge"): self.store_credentials,
-            (PLATFORM, "modelyard-mlflow"): {
-                **self.store_credentials,
-                "backend-store-uri": self.cluster["postgres_uri"],
-            },
-            **{(n, "modelyard-artifacts"): self.store_credentials for n in MODEL_NAMESPACES},
-        }
-        for (namespace, name), values in secrets.items():
-            self.apply(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": {"name": name, "namespace": namespace},
-                    "stringData": values,
-                }
-            )
-        self.kubectl("apply", "-f", str(self.folder / "environments/argocd.yaml"))
-
     def git(self, *arguments: str) -> str:
-        """Run one git command in the fork."""
-        return self._run(["git", *arguments])
+        """Run one git command in the fork, signed in to the forge as ada."""
+        return self.run(["git", *arguments], more=self.team.git_environment(ADA))
 
     def modelyard(self, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:
-        """Run one modelyard command in the fork, as ada types it."""
-        program = str(Path(sys.executable).parent / "modelyard")
-        return self._run([program, *arguments], accept=accept)
+        """Run one modelyard command in the fork, with the tool's credentials."""
+        return self.run([MODELYARD, *arguments], accept=accept)
 
     def answer(self, *arguments: str) -> Any:
         """What a reporting command says."""
@@ -179,7 +139,7 @@ class Fork:
 
     def kubectl(self, *arguments: str) -> str:
         """Run one kubectl command as the administrator."""
-        return self._run(["kubectl", *arguments])
+        return self.run(["kubectl", *arguments])
 
     def apply(self, document: Object) -> None:
         """Apply one document."""
@@ -197,8 +157,8 @@ class Fork:
         self.store.pipe_file(f"{self.cluster['s3_bucket']}/data/{name}", path.read_bytes())
 
     def program(self, verb: str, name: str) -> None:
-        """Stop or start one of the cluster's programs, such as `git`."""
-        self._run([sys.executable, str(REPOSITORY / "tests/e2e/cluster/cluster.py"), verb, name])
+        """Stop or start one of the cluster's programs, such as `gitea`."""
+        self.run([sys.executable, str(REPOSITORY / "tests/e2e/cluster/cluster.py"), verb, name])
 
     def main(self) -> str:
         """The main branch's commit at the forge."""
@@ -271,11 +231,22 @@ class Fork:
         """Where an environment's pods run."""
         return f"models-{'production' if environment == 'canary' else environment}"
 
-    def _run(self, command: list[str], accept: tuple[int, ...] = (0,)) -> str:
+    def run(
+        self,
+        command: list[str],
+        *,
+        accept: tuple[int, ...] = (0,),
+        more: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run one command in the fork, with more variables than the others have.
+
+        Raises:
+            NotSoError: It ended with a code that is not accepted.
+        """
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **(more or {})},
             capture_output=True,
             text=True,
             check=False,
@@ -284,80 +255,3 @@ class Fork:
             said = (done.stdout + done.stderr).strip()
             raise NotSoError(f"{' '.join(command)} ended with {done.returncode}: {said}")
         return done.stdout
-
-    def _copy(self, models: tuple[str, ...]) -> None:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            check=True,
-        ).stdout.decode()
-        for name in filter(None, listed.split("\0")):
-            own = not name.startswith("models/") or name.split("/")[1] in models
-            source = REPOSITORY / name
-            if own and source.is_file() and not name.startswith("tests/"):
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, self.folder / name)
-
-    def _settle_in(self) -> None:
-        """Fill in what the README asks a team to fill in."""
-        filled_in = {
-            "https://example.com/team/models.git": self.cluster["git_url"],
-            "s3://models": f"s3://{self.cluster['s3_bucket']}",
-            "localhost/modelyard:0.1.0": self.cluster["image"],
-        }
-        for path in (self.folder / "environments").rglob("*.yaml"):
-            text = path.read_text()
-            for placeholder, value in filled_in.items():
-                text = text.replace(placeholder, value)
-            path.write_text(text)
-        settings = {
-            "apiVersion": "modelyard/v1",
-            "kind": "Repository",
-            "forge": "local",
-            "orchestrator": "argo",
-            "metrics": "prometheus",
-            "metrics_uri": self.cluster["prometheus_url"],
-            "tracking_uri": "http://mlflow.modelyard.svc.cluster.local:5000",
-            "artifacts": f"s3://{self.cluster['s3_bucket']}/artifacts",
-            "data": f"s3://{self.cluster['s3_bucket']}/data",
-            "server_image": self.cluster["image"],
-            # The tests push bad releases, to see the judge take them out.
-            "unreviewed": "tell",
-        }
-        (self.folder / "modelyard.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        # Two models' servers leave a node of two cores less than a trainer asks for.
-        workflow = self.folder / "workflows/train_and_evaluate.py"
-        text = workflow.read_text()
-        assert 'cpu="500m"' in text
-        workflow.write_text(text.replace('cpu="500m"', 'cpu="200m"'))
-
-    def _upload(self, models: tuple[str, ...]) -> None:
-        artifacts = f"{self.cluster['s3_bucket']}/artifacts"
-        if self.store.exists(artifacts):
-            self.store.rm(artifacts, recursive=True)
-        for model in models:
-            for path in sorted((self.folder / "models" / model / "data").glob("*.[cp]*")):
-                self.feed(path.relative_to(self.folder).as_posix(), path)
-
-    def _clear_away(self) -> None:
-        """End what an earlier run left in a cluster that was kept."""
-        ours = ("-l", "app.kubernetes.io/managed-by=modelyard", "--ignore-not-found")
-        argocd = ("-n", self.cluster["argocd_namespace"])
-        self.kubectl(*argocd, "delete", "applicationset", "modelyard", "--ignore-not-found")
-        self.kubectl(*argocd, "delete", "applications", *ours)
-        kinds = "rollouts,analysisruns,services,analysistemplates"
-        for namespace in MODEL_NAMESPACES:
-            self.kubectl("-n", namespace, "delete", kinds, *ours)
-        self.kubectl("-n", PLATFORM, "delete", "workflows", "--all")
-        for name in ("modelyard-watch", "modelyard-judge"):  # they cloned the earlier fork
-            label = f"app.kubernetes.io/name={name}"
-            self.kubectl("-n", PLATFORM, "delete", "pods", "-l", label, "--wait=false")
-
-    def _empty_forge(self) -> None:
-        """Take every ref of an earlier run away but main, which is overwritten."""
-        listed = self.git("ls-remote", "--refs", "origin")
-        refs = [line.partition("\t")[2] for line in listed.splitlines()]
-        refs = [ref for ref in refs if ref != "refs/heads/main"]
-        for start in range(0, len(refs), REFS_AT_ONCE):
-            self.git("push", "--quiet", "--delete", "origin", *refs[start : start + REFS_AT_ONCE])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,13 @@ class Measured:
         before = time.time()
         yield
         self.add(name, time.time() - before)
+
+    def summarize(self, name: str) -> None:
+        """Say how many there are, how they are spread, and how busy the machine is."""
+        seconds = self.seconds[name]
+        half, most = percentile(seconds, 0.5), percentile(seconds, 0.95)
+        load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+        sys.stderr.write(f"  {name}: n={len(seconds)} p50={half:g} p95={most:g} s; load {load}\n")
 
     def write(self) -> None:
         """Keep the numbers of this run in the file, with those of other names."""

@@ -47,7 +47,7 @@ def bad(settled: Fork, request):
 @pytest.mark.parametrize(
     ("program", "seconds"),
     [
-        ("git", 60),
+        ("gitea", 60),
         ("kube-apiserver", 10),
         ("argocd-application-controller", 30),
         ("versitygw", 30),
@@ -61,8 +61,8 @@ def test_what_was_away_during_a_rollback_agrees_soon_after_it_is_back(
     until("the canary is judged", lambda: judged(fork, MODEL, bad), seconds=240, every=0.3)
     fork.program("stop", program)
     time.sleep(seconds)
-    if program == "git":
-        assert aborted(fork, MODEL), "traffic went back to stable without the Git server"
+    if program == "gitea":
+        assert aborted(fork, MODEL), "traffic went back to stable without the forge"
     fork.program("start", program)
 
     until(f"all agree after {program} is back", lambda: agrees(fork, MODEL, "canary", "v1"),

@@ -9,7 +9,12 @@ from e2e.cluster.progress import say
 
 # MODELYARD_E2E_<NAME> for each: what cannot be found out from a kubeconfig.
 ASKED = (
-    "git_url",
+    "forge_url",
+    "forge_repository",
+    "owner_token",
+    "bot_token",
+    "ada_token",
+    "grace_token",
     "s3_endpoint",
     "s3_bucket",
     "s3_access_key",
@@ -22,7 +27,7 @@ KINDS = ("rollouts.argoproj.io", "workflows.argoproj.io", "applicationsets.argop
 
 
 class ExistingCluster:
-    """KUBECONFIG names it; its addresses come from MODELYARD_E2E_GIT_URL and the like."""
+    """KUBECONFIG names it; its addresses come from MODELYARD_E2E_FORGE_URL and the like."""
 
     name = "existing"
 

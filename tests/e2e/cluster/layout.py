@@ -34,7 +34,7 @@ NAMESPACES = (
 
 # Pods use these, on the node's address.
 API_PORT = 6443
-GIT_PORT = 8418
+FORGE_PORT = 8418
 S3_PORT = 7070
 POSTGRES_PORT = 5432
 PROMETHEUS_PORT = 9090

@@ -40,7 +40,7 @@ class LocalCluster:
                 start_again(self.layout, name)
             say("it is up already")
             return
-        install_packages()
+        install_packages(self.layout)
         build_programs(self.layout)
         image = build_project_image(self.layout)
         with step("cleaned up"):
@@ -105,7 +105,7 @@ class LocalCluster:
         forget_old_images(self.layout)
 
     def _start_services(self) -> None:
-        with step("Git, S3, PostgreSQL, Redis"):
+        with step("Gitea, S3, PostgreSQL, Redis"):
             services.start_services(self.layout)
 
     def _is_up(self) -> bool:

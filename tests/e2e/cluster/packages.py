@@ -5,7 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from e2e.cluster.layout import Layout
 from e2e.cluster.progress import step
+from e2e.forge.programs import GITEA
+from e2e.go_programs import is_possible
 
 # What tells that a package is there: a file of it.
 PACKAGES = {
@@ -15,7 +18,7 @@ PACKAGES = {
     "containerd": "/usr/bin/containerd",
     "containernetworking-plugins": "/usr/lib/cni/bridge",
     "debootstrap": "/usr/sbin/debootstrap",
-    "git": "/usr/lib/git-core/git-http-backend",
+    "git": "/usr/bin/git",
     "iproute2": "/usr/sbin/ip",
     "iptables": "/usr/sbin/iptables",
     "openssl": "/usr/bin/openssl",
@@ -24,17 +27,20 @@ PACKAGES = {
     "redis-server": "/usr/bin/redis-server",
     "runc": "/usr/sbin/runc",
 }
+# Gitea's SQLite is C; once it is built, nobody needs them.
+COMPILER = {"gcc": "/usr/bin/gcc", "libc6-dev": "/usr/include/stdio.h"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
-def missing_packages() -> list[str]:
+def missing_packages(layout: Layout) -> list[str]:
     """The packages whose file is not there."""
-    return sorted(name for name, path in PACKAGES.items() if not Path(path).exists())
+    wanted = PACKAGES if is_possible(GITEA, layout.cache) else PACKAGES | COMPILER
+    return sorted(name for name, path in wanted.items() if not Path(path).exists())
 
 
-def install_packages() -> None:
+def install_packages(layout: Layout) -> None:
     """Install what is missing, without the services the packages would start by themselves."""
-    missing = missing_packages()
+    missing = missing_packages(layout)
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:

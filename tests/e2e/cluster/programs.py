@@ -1,4 +1,4 @@
-"""Kubernetes and Argo, built from their Go modules into a cache, once for each go.sum."""
+"""Kubernetes, Argo and the forge, built from their Go modules, once for each go.sum."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from e2e.cluster.layout import HERE, Layout
+from e2e.forge.programs import GITEA
 from e2e.go_programs import Source, build_program
 
 _PROGRAMS = HERE / "programs"
@@ -84,6 +85,7 @@ SOURCES = (
         packages={"versitygw": "github.com/versity/versitygw/cmd/versitygw"},
     ),
     Source(folder=_PROGRAMS / "pause", packages={"pause": "."}),
+    GITEA,
 )
 # One binary, whose role is the name it is called by.
 ARGOCD_ROLES = (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
+from e2e.cluster.forge import forge_addresses, start_forge
 from e2e.cluster.layout import (
     BUCKET,
     DATABASE,
-    GIT_PORT,
     HERE,
     PODS,
     POSTGRES_PORT,
@@ -35,12 +35,12 @@ ALERTS = "environments/platform/manifests/alerts.yaml"
 
 def start_services(layout: Layout) -> None:
     """Start all of them and wait until each accepts connections."""
-    _make_repository(layout)
     _make_database(layout)
     (layout.state / "s3" / BUCKET).mkdir(parents=True, exist_ok=True)
-    for make in (git, s3, postgres, redis):
+    for make in (s3, postgres, redis):
         start(layout, make(layout))
-    ports = {"git": GIT_PORT, "versitygw": S3_PORT, "postgresql": POSTGRES_PORT}
+    start_forge(layout)
+    ports = {"versitygw": S3_PORT, "postgresql": POSTGRES_PORT}
     for name, port in ports.items():
         wait_until(f"{name} that listens", 30, lambda port=port: _listens(layout.address, port))
     wait_until("redis that listens", 30, lambda: _listens("127.0.0.1", REDIS_PORT))
@@ -55,13 +55,6 @@ def start_prometheus(layout: Layout) -> None:
     path.write_text(yaml.safe_dump(_prometheus_config()))
     start(layout, targets(layout))
     start(layout, prometheus(layout))
-
-
-def git(layout: Layout) -> Program:
-    """The forge: `stop git` and `start git` are an outage of it."""
-    script, root = str(HERE / "git_server.py"), str(layout.state / "git")
-    argv = [sys.executable, script, layout.address, str(GIT_PORT), root]
-    return Program(name="git", argv=argv)
 
 
 def s3(layout: Layout) -> Program:
@@ -122,7 +115,7 @@ def addresses(layout: Layout) -> dict[str, str]:
     host = layout.address
     login = f"{DATABASE}:{DATABASE_PASSWORD}"
     return {
-        "git_url": f"http://{host}:{GIT_PORT}/forge.git",
+        **forge_addresses(layout),
         "s3_endpoint": f"http://{host}:{S3_PORT}",
         "s3_bucket": BUCKET,
         "s3_access_key": S3_ACCESS_KEY,
@@ -131,17 +124,6 @@ def addresses(layout: Layout) -> dict[str, str]:
         "postgres_uri": f"postgresql://{login}@{host}:{POSTGRES_PORT}/{DATABASE}",
         "prometheus_url": f"http://{host}:{PROMETHEUS_PORT}",
     }
-
-
-def _make_repository(layout: Layout) -> None:
-    repository = layout.state / "git" / "forge.git"
-    if repository.exists():
-        return
-    init = ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(repository)]
-    subprocess.run(init, check=True)
-    for key in ("http.receivepack", "uploadpack.allowAnySHA1InWant"):
-        command = ["git", "-C", str(repository), "config", key, "true"]
-        subprocess.run(command, check=True)
 
 
 def _make_database(layout: Layout) -> None:

@@ -94,6 +94,17 @@ class Gitea:
     def log(self) -> Path:
         return self.folder / "gitea.log"
 
+    @property
+    def argv(self) -> list[str]:
+        """What serves it, once it is installed."""
+        return [str(program(GITEA)), "--config", str(self._settings), "web"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """No settings of the tests' Git, and none of the user's."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+        return kept | {"HOME": str(self.folder), "USER": getpass.getuser()}
+
     def install(self) -> None:
         """Write the settings, with a free port unless one was given, and make the database."""
         self.port = self.port or free_port(self.address)
@@ -114,7 +125,7 @@ class Gitea:
         """Run one of Gitea's own commands, and return what it says."""
         result = subprocess.run(
             [program(GITEA), "--config", self._settings, *arguments],
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
@@ -129,14 +140,14 @@ class Gitea:
         bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*bound, program(GITEA), "--config", self._settings, "web"],
-                env=self._environment,
+                [*bound, *self.argv],
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         deadline = time.monotonic() + READY_SECONDS
-        while not self._answers():
+        while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise AssertionError(f"Gitea does not serve: {self.log.read_text()[-2000:]}")
@@ -155,21 +166,16 @@ class Gitea:
             self._process.wait()
         self._process = None
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether its API does."""
         try:
-            return self.client.get("/api/v1/version").is_success
+            return self.client.get(f"{self.url}/api/v1/version").is_success
         except httpx.TransportError:
             return False
 
     @property
     def _settings(self) -> Path:
         return self.folder / "app.ini"
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        """No settings of the tests' Git, and none of the user's."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
-        return kept | {"HOME": str(self.folder), "USER": getpass.getuser()}
 
 
 def free_port(address: str = "127.0.0.1") -> int:

@@ -166,16 +166,26 @@ class Site:
 
 def open_site(gitea: Gitea) -> Site:
     """Install and start a Gitea, with an organisation and its people."""
-    gitea.install()
-    tokens = {login: _create_account(gitea, login) for login in (OWNER, *RIGHTS)}
+    tokens = install(gitea, RIGHTS)
     gitea.start()
     api = Api(client=gitea.client, token=tokens[OWNER])
-    api.post("orgs", username=ORGANISATION, visibility="public")
+    found_organisation(api)
     people = {
         login: Person(id=api.get(f"users/{login}")["id"], login=login, token=token)
         for login, token in tokens.items()
     }
     return Site(gitea=gitea, people=people)
+
+
+def install(gitea: Gitea, logins: Iterable[str]) -> dict[str, str]:
+    """Install a Gitea, with accounts of the owner and of these people; returns their tokens."""
+    gitea.install()
+    return {login: _create_account(gitea, login) for login in (OWNER, *logins)}
+
+
+def found_organisation(owner: Api) -> None:
+    """Make the organisation that all repositories belong to; anybody may read them."""
+    owner.post("orgs", username=ORGANISATION, visibility="public")
 
 
 def _create_account(gitea: Gitea, login: str) -> str:
