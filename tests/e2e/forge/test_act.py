@@ -111,7 +111,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ".github/workflows/images.yml": [OWN],
         ".github/workflows/reconcile.yml": [OWN],
         ".github/workflows/release.yml": [OWN, OWN],
-        ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN, OWN],
+        ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN, OWN, OWN],
     }
     counted = git(tmp_path / "copy", "diff", "--numstat")
     assert [line.split() for line in counted.splitlines()] == [
@@ -121,7 +121,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ["1", "1", ".github/workflows/images.yml"],
         ["1", "1", ".github/workflows/reconcile.yml"],
         ["2", "2", ".github/workflows/release.yml"],
-        ["5", "5", ".github/workflows/toolkit.yml"],
+        ["6", "6", ".github/workflows/toolkit.yml"],
     ]
 
 
