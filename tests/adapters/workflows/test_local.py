@@ -301,18 +301,26 @@ def test_a_missing_output_is_an_error_unless_it_has_a_default(walk):
     assert other.walk.tracks["a"].outputs == {"word": "none"}
 
 
+A_GIVES_B = (
+    {"name": "a", "template": "a"},
+    {
+        "name": "b",
+        "template": "b",
+        "depends": "a",
+        "arguments": {
+            "parameters": [{"name": "in", "value": "{{tasks.a.outputs.parameters.word}}"}]
+        },
+    },
+)
+
+
 @pytest.mark.parametrize("word", ["a", "a b; false", "{{workflow.name}}", '"', ""])
 def test_a_task_gives_its_step_what_an_earlier_one_left_as_one_word(walk, tmp_path, word):
     (tmp_path / "given").write_text(word)
     first = leaving("a", "cat ../given > word", {"path": "/work/word"})
     second = template("b", 'printf %s "$0" > got', inputs={"parameters": [{"name": "in"}]})
     second["container"]["args"].append("{{inputs.parameters.in}}")
-    given = {"parameters": [{"name": "in", "value": "{{tasks.a.outputs.parameters.word}}"}]}
-    tasks = [
-        {"name": "a", "template": "a"},
-        {"name": "b", "template": "b", "depends": "a", "arguments": given},
-    ]
-    ran = walk(spec(first, second, tasks=tasks))
+    ran = walk(spec(first, second, tasks=list(A_GIVES_B)))
     assert ran.outcome == ("Succeeded", "")
     assert (tmp_path / "b/got").read_text() == word
 
@@ -324,12 +332,7 @@ def test_a_variable_of_the_digest_of_inputs_is_passed_on_and_no_other_one(walk, 
         {"name": "MODELYARD_INPUTS", "value": "{{inputs.parameters.in}}"},
         {"name": "MODELYARD_APART", "value": "/apart"},
     ]
-    given = {"parameters": [{"name": "in", "value": "{{tasks.a.outputs.parameters.word}}"}]}
-    tasks = [
-        {"name": "a", "template": "a"},
-        {"name": "b", "template": "b", "depends": "a", "arguments": given},
-    ]
-    ran = walk(spec(first, second, tasks=tasks))
+    ran = walk(spec(first, second, tasks=list(A_GIVES_B)))
     assert ran.outcome == ("Succeeded", "")
     got = (tmp_path / "b/got").read_text().splitlines()
     assert "MODELYARD_INPUTS=12" in got

@@ -1,4 +1,4 @@
-"""Keeps the logs of typed commands few: who typed one reads its log at once, and nobody later."""
+"""Removes the oldest logs of typed commands: a log is read once, right after its command."""
 
 from __future__ import annotations
 
