@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -10,15 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from built_once import built_once
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.runtimes.environments import Environments, Runtime, runtimes_folder
+from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import check_signature
 from modelyard.adapters.store.signing_keys import SIGNING_KEY, write_key
 from modelyard.adapters.store.tables import scores_from_parquet
-from modelyard.domain.signatures import Asked
+from modelyard.domain.signatures import Asked, key_hint
 from modelyard.domain.specs.record import Champion
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
@@ -26,6 +29,7 @@ from modelyard.operations.training import evaluate
 from modelyard.operations.training.evaluate import score_held_out_sets
 from modelyard.operations.training.fetch import fetch_inputs
 from modelyard.operations.training.job import Job
+from modelyard.operations.training.record import _record
 from modelyard.operations.training.train import train_model
 from modelyard.operations.training.verify import verify_server
 from operations.wine_repository import PLATFORM, commit, job_at, make_repository
@@ -131,6 +135,64 @@ def test_training_signs_what_it_sealed_and_later_steps_open_nothing_else(
     assert "model/model.skops" in check_signature(job.store, digest, asked)
 
 
+def signed(job: Job, place: Path, monkeypatch: pytest.MonkeyPatch, *, is_asked: bool) -> str:
+    """Train with a key that the policy lists or not; the key as records name it."""
+    key = write_key(place / "key.pem")
+    monkeypatch.setenv(SIGNING_KEY, str(place / "key.pem"))
+    train_model(asking(job, key) if is_asked else job)
+    return key_hint(key)
+
+
+def tell(job: Job, **changes: Any) -> None:
+    """Change what `train` said of the artifact, as whoever can write in the store does."""
+    job.put_document("artifact.json", job.read_document("artifact.json") | changes)
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["asked", "unasked"])
+def test_a_record_names_the_key_that_the_signature_names(ready, tmp_path, monkeypatch, is_asked):
+    hint = signed(ready, tmp_path, monkeypatch, is_asked=is_asked)
+    assert _record(ready).artifact.signed_by == hint
+
+    other = key_hint(write_key(tmp_path / "other.pem"))
+    tell(ready, signed_by=other)
+    with pytest.raises(Refused) as caught:
+        _record(ready)
+    assert f"artifact.json: expected signed_by {hint}, as " in caught.value.message
+    assert f"found {other}: it was changed after training" in caught.value.message
+
+
+def test_a_signer_who_is_left_out_is_refused_where_one_is_asked_for(ready, tmp_path, monkeypatch):
+    signed(ready, tmp_path, monkeypatch, is_asked=True)
+    tell(ready, signed_by=None)
+    with pytest.raises(Refused, match="found null: it was changed after training"):
+        _record(ready)
+
+
+def test_a_signer_of_an_artifact_that_nobody_signed_is_refused(ready):
+    tell(ready, signed_by="a" * 64)
+    with pytest.raises(Refused, match=f"expected signed_by null, as .*; found {'a' * 64}"):
+        _record(ready)
+
+
+def test_a_training_that_did_not_say_who_signed_is_recorded_by_its_signature(
+    ready, tmp_path, monkeypatch
+):
+    hint = signed(ready, tmp_path, monkeypatch, is_asked=True)
+    older = ready.read_document("artifact.json")
+    del older["signed_by"]
+    ready.put_document("artifact.json", older)
+    assert _record(ready).artifact.signed_by == hint
+
+
+def test_an_artifact_of_another_digest_than_was_signed_is_not_recorded(
+    ready, tmp_path, monkeypatch
+):
+    signed(ready, tmp_path, monkeypatch, is_asked=True)
+    tell(ready, digest="sha256:" + "0" * 64)
+    with pytest.raises(Refused, match="it is not signed"):
+        _record(ready)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_where_something_else_is_installed_than_the_lock_pins_is_refused(
@@ -207,6 +269,38 @@ def test_a_champion_that_was_scored_apart_is_not_opened_again(ready, monkeypatch
     score_held_out_sets(ready)
     (result,) = ready.read_document("evaluation.json")["held_out"]
     assert (asked, result["champion_scores"]) == ([1], result["scores"])
+
+
+def test_a_champion_that_scored_other_rows_is_not_compared(ready, monkeypatch):
+    mine = ready.read_document("artifact.json")["digest"]
+    champion = Champion(version="v1", artifact=mine)
+    monkeypatch.setattr(evaluate, "find_champion", lambda _: champion)
+    (name,) = ready.spec.held_out
+    rows = ready.read_file(f"heldout-{name}.parquet")
+
+    # They are swapped for the time of one step.
+    ready.put_file(f"heldout-{name}.parquet", with_fewer_rows(rows))
+    evaluate.score_champion(ready)
+    ready.put_file(f"heldout-{name}.parquet", rows)
+
+    with pytest.raises(Refused) as caught:
+        score_held_out_sets(ready)
+    assert f"champion.json: expected that the champion scored held-out set {name} of SHA-256 " in (
+        caught.value.message
+    )
+    evaluate.score_champion(ready)
+    assert ready.read_document("champion.json")["rows"] == {name: sha256_of(rows)}
+    # A champion of an older image does not say what it scored.
+    older = ready.read_document("champion.json")
+    del older["rows"]
+    ready.put_document("champion.json", older)
+    score_held_out_sets(ready)
+
+
+def with_fewer_rows(content: bytes) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(content))[:-1], out)
+    return out.getvalue()
 
 
 def test_each_slice_of_the_held_out_rows_is_compared_and_kept_in_the_evidence(ready, monkeypatch):

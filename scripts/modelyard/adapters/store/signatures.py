@@ -53,30 +53,40 @@ def check_signature(store: Store, digest: str, asked: Asked) -> Mapping[str, str
         CannotAnswer: The store is out of reach.
         Refused: There is no signature, or not this one.
     """
+    _, statement = _checked(store, digest, asked)
+    return statement.files
+
+
+def find_signer(store: Store, digest: str, asked: Asked) -> str | None:
+    """The key that the signature of an artifact names, as `key_hint`; None if it has none.
+
+    Where keys are asked for, one of them signed it. Without any, nobody here can tell whether the
+    key that a signature names made it.
+
+    Raises:
+        CannotAnswer: The store is out of reach.
+        Refused: It is not signed as the policy asks, or its signature is one of something else.
+    """
+    if not asked.keys and store.read_signature(digest, asked.subject) is None:
+        return None
+    bundle, _ = _checked(store, digest, asked)
+    return bundle.hint
+
+
+def _checked(store: Store, digest: str, asked: Asked) -> tuple[Bundle, Statement]:
+    """The signature and what it states, which without keys is only that it is of this artifact."""
     where, again = store.signature_uri(digest, asked.subject), _again(asked)
     content = store.read_signature(digest, asked.subject)
-    keys = {key_hint(each): each for each in asked.keys}
-    wanted = " or ".join(sorted(shown_hint(each) for each in keys))
     if content is None:
         raise Refused(
-            f"{where}: expected a signature of artifact {digest} by key {wanted}, as "
+            f"{where}: expected a signature of artifact {digest} by key {_wanted(asked)}, as "
             f"artifact.signed_by of {asked.model} asks; found no such file: it is not signed",
             hint=again,
         )
     try:
         bundle = read_bundle(content)
-        if bundle.hint not in keys:
-            raise Refused(
-                f"{where}: expected a signature by key {wanted}, as artifact.signed_by of "
-                f"{asked.model} asks; found one by {shown_hint(bundle.hint)}",
-                hint=f"{again}; or list that key in model.yaml, with the approvals of a rule",
-            )
-        if not is_signed(signed_bytes(bundle.payload), bundle.signature, keys[bundle.hint]):
-            raise Refused(
-                f"{where}: expected that key {shown_hint(bundle.hint)} signed this statement; "
-                "found that it did not: statement or signature was changed",
-                hint=again,
-            )
+        if asked.keys:
+            _refuse_other_key(bundle, asked, where)
         statement = read_statement(bundle.payload)
     except MalformedSignature as error:
         raise Refused(
@@ -93,7 +103,27 @@ def check_signature(store: Store, digest: str, asked: Asked) -> Mapping[str, str
         raise Refused(
             f"{where}: expected a signature of artifact {digest}; found one of {found}", hint=again
         )
-    return statement.files
+    return bundle, statement
+
+
+def _refuse_other_key(bundle: Bundle, asked: Asked, where: str) -> None:
+    keys, again = {key_hint(each): each for each in asked.keys}, _again(asked)
+    if bundle.hint not in keys:
+        raise Refused(
+            f"{where}: expected a signature by key {_wanted(asked)}, as artifact.signed_by of "
+            f"{asked.model} asks; found one by {shown_hint(bundle.hint)}",
+            hint=f"{again}; or list that key in model.yaml, with the approvals of a rule",
+        )
+    if not is_signed(signed_bytes(bundle.payload), bundle.signature, keys[bundle.hint]):
+        raise Refused(
+            f"{where}: expected that key {shown_hint(bundle.hint)} signed this statement; "
+            "found that it did not: statement or signature was changed",
+            hint=again,
+        )
+
+
+def _wanted(asked: Asked) -> str:
+    return " or ".join(sorted(shown_hint(key_hint(each)) for each in asked.keys))
 
 
 def fetch_artifact(store: Store, digest: str, folder: Path, asked: Asked | None) -> Path:

@@ -6,11 +6,13 @@ import io
 import logging
 import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.adapters.store.tables import (
     CLUSTER,
@@ -48,6 +50,9 @@ logger = logging.getLogger(__name__)
 
 CHAMPION = "champion.json"
 """The run file that says that the champion's scores are there."""
+
+ROWS = "rows"
+"""Its key with the SHA-256 of the rows that the champion scored, by held-out set."""
 
 # `mse` is left out: it is the square of `rmse`.
 REPORTED = ("auc", "log_loss", "brier", "accuracy", "mae", "rmse")
@@ -125,14 +130,22 @@ def score_champion(job: Job) -> None:
     with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
         other = _fetch(job, champion.version, champion.artifact, Path(name))
         runtime = job.find_runtime(champion.version)
-        scored = score_tables(runtime, [other], _tables(job), job.model, unisolated=job.unisolated)
+        rows = _tables(job)
+        tables = [table for _, table in rows.values()]
+        scored = score_tables(runtime, [other], tables, job.model, unisolated=job.unisolated)
     for place, each in enumerate(job.spec.held_out):
         buffer = io.BytesIO()
         np.save(buffer, scored.scores(0, place, what=f"the champion {_cannot(each)}"))
         job.put_file(f"champion-{each}.npy", buffer.getvalue())
     measured = measured_alone(runtime, scored, job.model, unisolated=job.unisolated)
-    runtime_found = job.describe_runtime(measured)
-    job.put_document(CHAMPION, {"artifact": champion.artifact, "runtime": runtime_found})
+    job.put_document(
+        CHAMPION,
+        {
+            "artifact": champion.artifact,
+            "runtime": job.describe_runtime(measured),
+            ROWS: {each: digest for each, (digest, _) in rows.items()},
+        },
+    )
 
 
 def find_champion(job: Job) -> Champion | None:
@@ -155,11 +168,13 @@ def _score_all(
     job: Job, challenger: Artifact, other: Artifact | None, champion: Champion | None
 ) -> tuple[_Answers, _Answers | None]:
     """The scores of both models on every held-out set, each from its own runtime."""
-    tables, runtime = _tables(job), job.find_runtime()
+    rows, runtime = _tables(job), job.find_runtime()
+    tables = [table for _, table in rows.values()]
     score = partial(score_tables, model=job.model, unisolated=job.unisolated)
     if other is None or champion is None:
         return _Answers(scored=score(runtime, [challenger], tables), place=0), None
-    if (known := _read_champion(job, champion)) is not None:
+    digests = {name: digest for name, (digest, _) in rows.items()}
+    if (known := _read_champion(job, champion, digests)) is not None:
         mine = score(runtime, [challenger], tables)
         return _Answers(scored=mine, place=0), known
     theirs = job.find_runtime(champion.version)
@@ -175,13 +190,18 @@ def _score_all(
     )
 
 
-def _read_champion(job: Job, champion: Champion) -> _Answers | None:
-    """What the step `champion` left of this very artifact, if there was one."""
+def _read_champion(job: Job, champion: Champion, digests: Mapping[str, str]) -> _Answers | None:
+    """What the step `champion` left of this very artifact, if there was one.
+
+    Raises:
+        Refused: It scored other rows than these digests say.
+    """
     import numpy as np
 
     known = job.store.read_run_document(job.workflow, CHAMPION)
     if known is None or known["artifact"] != champion.artifact:
         return None
+    _refuse_other_rows(job, digests, known.get(ROWS, {}))
     measured = Measured(
         lock=known["runtime"]["lock"], python=known["runtime"]["python"], distributions={}
     )
@@ -192,18 +212,31 @@ def _read_champion(job: Job, champion: Champion) -> _Answers | None:
     return _Answers(scored=Scored(measured=measured, answers=answers), place=0)
 
 
-def _tables(job: Job) -> list[bytes]:
-    """The rows of the held-out sets; without labels, which a model must not find beside them."""
+def _refuse_other_rows(job: Job, wanted: Mapping[str, str], scored: Mapping[str, str]) -> None:
+    """Refuse to compare scores of different rows; an older image does not say what it scored."""
+    for name in wanted.keys() & scored.keys():
+        if wanted[name] != scored[name]:
+            raise Refused(
+                f"{job.store.uri_of('runs', job.workflow, CHAMPION)}: expected that the champion "
+                f"scored held-out set {name} of SHA-256 {wanted[name]}, as this step does; found "
+                f"{scored[name]}: the rows were changed in between",
+                hint=job.changed_hint,
+            )
+
+
+def _tables(job: Job) -> dict[str, tuple[str, bytes]]:
+    """The SHA-256 of each held-out set, and its rows without what a model must not find there."""
     import pyarrow.parquet as pq
 
     hidden = {LABEL, CLUSTER, job.model.target.column}
-    tables = []
+    tables = {}
     for name in job.spec.held_out:
+        content = job.read_file(f"heldout-{name}.parquet")
         # By Arrow, which keeps every type as it is.
-        rows = pq.read_table(io.BytesIO(job.read_file(f"heldout-{name}.parquet")))
+        rows = pq.read_table(io.BytesIO(content))
         out = io.BytesIO()
         pq.write_table(rows.drop_columns([c for c in rows.column_names if c in hidden]), out)
-        tables.append(out.getvalue())
+        tables[name] = sha256_of(content), out.getvalue()
     return tables
 
 

@@ -188,9 +188,16 @@ class Job:
             raise Refused(
                 f"{self.store.uri_of('runs', self.workflow, name)}: expected what the step fetch "
                 f"left, SHA-256 {wanted}; found {found}: it was changed in between",
-                hint="find out who can write there; it is tried again by itself; after the third "
-                f"attempt: modelyard retrain {self.model_name} {self.version}",
+                hint=self.changed_hint,
             )
+
+    @property
+    def changed_hint(self) -> str:
+        """What to do when a file of a run was changed between two steps."""
+        return (
+            "find out who can write there; it is tried again by itself; after the third attempt: "
+            f"modelyard retrain {self.model_name} {self.version}"
+        )
 
     def blank_record(self, verdict: Verdict) -> Record:
         """Return a record with a verdict and nothing that training made."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from modelyard.adapters.store.registry import Registry, TrainingRun
+from modelyard.adapters.store.signatures import find_signer
+from modelyard.domain.signatures import Asked
 from modelyard.domain.specs.record import (
     Artifact,
     Champion,
@@ -18,9 +21,13 @@ from modelyard.domain.specs.record import (
     UnwatchedMeasure,
 )
 from modelyard.domain.verdict import Verdict
+from modelyard.errors import Refused
 from modelyard.operations.training.job import OUTCOME, Job
 
 logger = logging.getLogger(__name__)
+
+ARTIFACT = "artifact.json"
+"""The run file with what `train` says of the artifact."""
 
 
 def record_training(job: Job) -> None:
@@ -46,7 +53,7 @@ def record_training(job: Job) -> None:
 def _record(job: Job) -> Record:
     from modelyard.adapters.specs.documents import build_spec
 
-    artifact, evaluation = job.read_document("artifact.json"), job.read_document("evaluation.json")
+    artifact, evaluation = job.read_document(ARTIFACT), job.read_document("evaluation.json")
     blank = job.blank_record(build_spec(Verdict, evaluation["verdict"]))
     # An evaluation that version 0.1 left has no verdict on the contract.
     champion, contract = evaluation["champion"], evaluation.get("contract")
@@ -61,7 +68,7 @@ def _record(job: Job) -> Record:
             size=artifact["size"],
             format=artifact["format"],
             inputs=tuple(artifact["inputs"]),
-            signed_by=artifact.get("signed_by"),
+            signed_by=_signer(job, artifact),
         ),
         held_out=tuple(build_spec(HeldOutResult, each) for each in evaluation["held_out"]),
         profile=artifact["profile"],
@@ -74,6 +81,25 @@ def _record(job: Job) -> Record:
         contract=build_spec(Verdict, contract) if contract else None,
         runtime=build_spec(MeasuredRuntime, runtime) if runtime else None,
     )
+
+
+def _signer(job: Job, artifact: Mapping[str, Any]) -> str | None:
+    """The key by which `train` signed, once the signature names it too."""
+    asked, digest = job.asked_signature(), artifact["digest"]
+    # A training of an earlier version did not say who signed, and a trial signs nothing.
+    told = artifact.get("signed_by")
+    if asked is None and told is None:
+        return None
+    asked = asked or Asked(model=job.model_name, version=job.version, keys=())
+    found = find_signer(job.store, digest, asked)
+    if found != told and "signed_by" in artifact:
+        raise Refused(
+            f"{job.store.uri_of('runs', job.workflow, ARTIFACT)}: expected signed_by "
+            f"{found or 'null'}, as {job.store.signature_uri(digest, asked.subject)} says; found "
+            f"{told or 'null'}: it was changed after training",
+            hint=job.changed_hint,
+        )
+    return found
 
 
 def _run(job: Job, record: Record) -> TrainingRun:
