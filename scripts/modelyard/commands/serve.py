@@ -148,8 +148,11 @@ def serve(
             from modelyard.serving.formats.skops_file import import_skops
 
             import_skops()
+        from modelyard.adapters.processes.bounded_log import bound_own_output
         from modelyard.serving.server import Settings, serve_model, serve_workers
 
+        # Not before: a server without threads imports skops in half the time.
+        bound_own_output()
         settings = Settings(port=port, formats=formats, **options)  # type: ignore[arg-type]  # the options are its fields
         if workers == 1:
             serve_model(settings)

@@ -185,9 +185,11 @@ def workflow() -> None:
 @pass_root
 def run(root: Path, /, name: str) -> None:
     """Run the submitted workflow NAME to its end."""
+    from modelyard.adapters.processes.bounded_log import bound_own_output
     from modelyard.adapters.workflows.local import LocalWorkflows
     from modelyard.operations.services import repository_of
 
+    bound_own_output()
     status = LocalWorkflows(root, repository_of(root)).run(name)
     if status is None:
         raise CannotAnswer(f"there is no workflow {name}")

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from modelyard.adapters.processes.bounded_log import OUTPUT, bounding_log
 from modelyard.adapters.processes.fork_client import PRELOADED, ask_for_fork
 from modelyard.adapters.processes.forked import Order
 from modelyard.adapters.processes.process_table import (
@@ -123,6 +124,10 @@ class Running:
             raise TimeoutError(message)
         return code
 
+    def bound_output(self, log: Path) -> None:
+        """Keep the file that it prints into small, until it ended or is released."""
+        self._held.enter_context(bounding_log(log))
+
     def release(self) -> None:
         """Stop following the process; it runs on, unless it was forked as `followed`."""
         self._held.close()
@@ -151,6 +156,8 @@ def start_modelyard(
 ) -> Started:
     """Start `modelyard ARGS` in a session of its own; it outlives this process.
 
+    So it keeps its log small by itself; see `bounded_log.bound_own_output`.
+
     Args:
         args: Arguments of modelyard, such as `["serve", "--port", "8080"]`.
         cwd: Its working folder.
@@ -161,7 +168,7 @@ def start_modelyard(
     running = start_command(
         ["modelyard", *args],
         cwd=cwd,
-        environment=os.environ if environment is None else environment,
+        environment={**(os.environ if environment is None else environment), OUTPUT: str(log)},
         output=log,
         followed=False,
         python=python,
@@ -225,7 +232,8 @@ def start_command(
         command: Program and arguments; `modelyard` and `python` are the runtime's.
         cwd: Its working folder.
         environment: Its whole environment.
-        output: The file stdout and stderr are appended to; None inherits this process's.
+        output: The file stdout and stderr are appended to; None inherits this process's. It is
+            kept small while this process follows the one that it starts.
         followed: Whether a forked process is killed when this one dies or releases it.
         python: The interpreter of another runtime; None for this one. What is preloaded is this
             one's, so a process of another runtime is a plain one.
@@ -236,19 +244,28 @@ def start_command(
             output.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(output.open("ab"))
             files = (file, file)
-        address = os.environ.get(PRELOADED)
-        if address and python is None and may_be_forked(command):
-            order = Order(
-                command=list(command),
-                cwd=str(cwd),
-                environment=dict(environment),
-                followed=followed,
-            )
-            outputs = [file.fileno() if file else number for number, file in enumerate(files, 1)]
-            if forked := ask_for_fork(address, order, outputs):
-                started = find_process(forked.pid) or Started(pid=forked.pid, start_time=-1)
-                return Running(started, forked.exit_code, forked.held)
-        return _start_plain(resolve_command(command, python), cwd, environment, files)
+        order = Order(
+            command=list(command), cwd=str(cwd), environment=dict(environment), followed=followed
+        )
+        running = _fork(order, files) if python is None else None
+        if running is None:
+            running = _start_plain(resolve_command(command, python), order, files)
+        if output is not None and followed:
+            running.bound_output(output)
+        return running
+
+
+def _fork(order: Order, files: tuple[IO[bytes] | None, IO[bytes] | None]) -> Running | None:
+    """The command as a fork of the preloaded process; None if there is none, or it declines."""
+    address = os.environ.get(PRELOADED)
+    if not address or not may_be_forked(order.command):
+        return None
+    outputs = [file.fileno() if file else number for number, file in enumerate(files, 1)]
+    forked = ask_for_fork(address, order, outputs)
+    if forked is None:
+        return None
+    started = find_process(forked.pid) or Started(pid=forked.pid, start_time=-1)
+    return Running(started, forked.exit_code, forked.held)
 
 
 def is_process_alive(started: Started) -> bool:
@@ -283,15 +300,12 @@ def may_be_forked(command: Sequence[str]) -> bool:
 
 
 def _start_plain(
-    command: Sequence[str],
-    cwd: Path,
-    environment: Mapping[str, str],
-    files: tuple[IO[bytes] | None, IO[bytes] | None],
+    command: Sequence[str], order: Order, files: tuple[IO[bytes] | None, IO[bytes] | None]
 ) -> Running:
     child = subprocess.Popen(
         command,
-        cwd=cwd,
-        env=dict(environment),
+        cwd=order.cwd,
+        env=dict(order.environment),
         stdin=subprocess.DEVNULL,
         stdout=files[0],
         stderr=files[1],
