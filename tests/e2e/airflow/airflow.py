@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,14 @@ def commands(title: str) -> list[str]:
     return re.findall(r"^\$ (.+)$", section, re.MULTILINE)
 
 
+def named(uri: str) -> str:
+    """The page's lines of modelyard.yaml, with the address of an Airflow in place of its own."""
+    (block,) = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
+    lines = textwrap.dedent(block)
+    assert "http://airflow.example.org:8080" in lines
+    return lines.replace("http://airflow.example.org:8080", uri)
+
+
 class Airflow:
     """Airflow as the page starts it, on a port of its own and quicker to notice what is lost.
 
@@ -47,7 +56,6 @@ class Airflow:
     def __init__(self, folder: Path, checkout: Path, path: str) -> None:
         self.folder, self.checkout = folder, checkout
         folder.mkdir(parents=True, exist_ok=True)
-        self.password = secrets.token_hex()
         self.port = _free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.database = Database(folder / "database.log")
@@ -55,12 +63,10 @@ class Airflow:
         self.sessions: set[int] = set()
         self.largest = 0
         self._is_over = threading.Event()
-        passwords = folder / "passwords.json"
-        passwords.write_text(json.dumps({USER: self.password}))
         self.environment = {
             "PATH": f"{ENVIRONMENT / 'bin'}:{path}",
             "HOME": str(folder),
-            "AIRFLOW_HOME": str(folder),
+            "AIRFLOW_HOME": str(folder / "airflow"),
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
@@ -69,8 +75,7 @@ class Airflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.database.uri,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.uri}/execution/",
             "AIRFLOW__CORE__PARALLELISM": "3",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:user",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin,{USER}:user",
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
@@ -81,6 +86,23 @@ class Airflow:
             if line.startswith("export AIRFLOW__"):
                 name, _, value = line.removeprefix("export ").partition("=")
                 self.environment[name] = value.strip('"').replace("$PWD", str(checkout))
+
+    @property
+    def password(self) -> str:
+        """What the API server made up for USER, who may do less than `admin`."""
+        made = self.folder / "airflow/simple_auth_manager_passwords.json.generated"
+        return str(json.loads(made.read_text())[USER])
+
+    def exports(self) -> dict[str, str]:
+        """What the page sets in the shell of somebody who trains on Airflow."""
+        lines = [line for line in commands("Try it") if line.startswith("export MODELYARD_")]
+        told = subprocess.run(
+            ["sh", "-euc", "\n".join([*lines, "env -0"])],
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        every = dict(each.split("=", 1) for each in told.stdout.split("\0") if each)
+        return {name: value for name, value in every.items() if name.startswith("MODELYARD_")}
 
     @property
     def lines(self) -> dict[str, list[str]]:

@@ -15,9 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
-from e2e.airflow.airflow import LONGEST_START, ROOT, USER, Airflow
+from e2e.airflow.airflow import LONGEST_START, ROOT, USER, Airflow, named
 from e2e.airflow.small_workflows import SLOW, WORKFLOWS, write_workflows
 from modelyard.adapters.workflows.airflow import AirflowWorkflows
 from modelyard.adapters.workflows.airflow_api import AirflowApi
@@ -45,12 +44,12 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, shell: dict[str, str]) -> 
     """
     began, folder = time.monotonic(), tmp_path_factory.mktemp("airflow")
     made = Airflow(folder / "home", folder / "yard", PATH)
-    shell |= {"MODELYARD_AIRFLOW_USER": USER, "MODELYARD_AIRFLOW_PASSWORD": made.password}
     _make_yard(folder, made.uri, shell)
     write_workflows(made.checkout)
     try:
         made.migrate()
         made.start()
+        shell |= made.exports()
         _print(f"Airflow answers after {time.monotonic() - began:.0f} s")
         yield made
     finally:
@@ -74,7 +73,7 @@ def _make_yard(folder: Path, uri: str, shell: dict[str, str]) -> None:
             (fork / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, fork / name)
     with (fork / "modelyard.yaml").open("a") as settings:
-        settings.write(yaml.safe_dump({"workflows": "airflow", "workflows_uri": uri}))
+        settings.write(named(uri))
     _git("init", "--quiet", "-b", "main", cwd=fork, environment=shell)
     _git("add", "--all", cwd=fork, environment=shell)
     _git("commit", "--quiet", "-m", "A fork", cwd=fork, environment=shell)

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from e2e.airflow.airflow import ROOT, Airflow
+from e2e.airflow.airflow import ROOT, Airflow, commands
 from e2e.airflow.small_workflows import SLOW, WORKFLOWS
 from modelyard.adapters.workflows.airflow import AirflowWorkflows
 from modelyard.adapters.workflows.airflow_api import AirflowApi
@@ -218,8 +218,8 @@ def test_the_tour_reaches_production_whatever_is_killed_while_it_trains(
     airflow: Airflow, shell: dict[str, str], api: AirflowApi
 ):
     ada = Person(airflow.checkout, shell)
-    ada.type("modelyard doctor")
-    train = "modelyard reconcile wine --wait"
+    doctor, train = (line for line in commands("Try it") if line.startswith("modelyard "))
+    ada.type(doctor)
 
     reconcile = ada.start(train)
     step = until("the first attempt trains", lambda: airflow.step("step", "train", "--attempt=1"))
