@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 MOST_WAITING_ROWS = 10 * MAX_ROWS
 """Of all requests that wait: their memory, and the time that the last one waits, have a limit."""
 
-BATCH_ROWS = 4000
-"""Requests are joined up to so many rows: four of 1,000 cost a model of scikit-learn 2.2 times as
-much as one, and what comes meanwhile waits for all of them."""
+BATCH_ROWS = MAX_ROWS
+"""Requests are joined up to so many rows, for which what comes meanwhile waits: no longer than for
+the largest request of one client. Eight of 1,000 cost a model of scikit-learn four times one."""
 
 
 class OverloadedError(Exception):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -15,6 +16,7 @@ from modelyard.domain.canary.design_effect import MEASURES, pair_measures
 from modelyard.domain.canary.input_mix import (
     cell_name,
     level_cell,
+    number_cell,
     range_edges,
 )
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
@@ -141,7 +143,7 @@ class Counters:
         )
         self._segment_columns = serving.segments
         self._segment_grid = segment_grid(serving.output)
-        self._cell: dict[tuple[Counter, str], Counter] = {}
+        self._cell: dict[tuple[Counter, tuple[Any, ...]], Counter] = {}
         self._edges = {
             column.name: range_edges(*column.limits)
             for column in serving.inputs
@@ -184,7 +186,7 @@ class Counters:
         for column, count in request.nulls.items():
             if count:
                 self._nulls[column].inc(count)
-        self._count_numbers(request.columns)
+        self._count_numbers(request)
         self._count_levels(request.columns)
         self._count_segments(request.columns, scores)
         histogram = bin_counts(scores, self._grid)
@@ -197,18 +199,24 @@ class Counters:
             if amount:
                 self._pairs[measure].inc(int(amount))
 
-    def _count_numbers(self, columns: Mapping[str, Values]) -> None:
+    def _count_numbers(self, request: InferenceRequest) -> None:
         """Count the rows by cell of each number; a null is in no cell."""
         import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
 
         for column, edges in self._edges.items():
-            values = columns[column]
+            values, nulls = request.columns[column], request.nulls[column]
+            if nulls == request.rows:
+                continue
+            if request.rows == 1:  # several times as fast as arrays of one
+                self._add_cell(self._cells, 1, column, number_cell(values[0], edges))
+                continue
             if not isinstance(values, np.ndarray):  # a nullable integer is masked, not NaN
                 values = values.to_numpy(dtype=np.float64, na_value=np.nan)
-            cells = np.searchsorted(edges, values[~np.isnan(values)], side="right")
-            rows = np.bincount(cells)
+            known = values[~np.isnan(values)] if nulls else values
+            rows = np.bincount(np.searchsorted(_array_of(edges), known, side="right"))
             found = np.flatnonzero(rows)
-            self._add_cells(column, zip(found.tolist(), rows[found].tolist(), strict=True))
+            for cell, count in zip(found.tolist(), rows[found].tolist(), strict=True):
+                self._add_cell(self._cells, count, column, cell)
 
     def _count_levels(self, columns: Mapping[str, Values]) -> None:
         """Count the rows by cell of each category, and those of levels not seen in training."""
@@ -220,11 +228,8 @@ class Counters:
             counts: dict[int, int] = collections.defaultdict(int)
             for level, rows in levels.items():
                 counts[level_cell(level)] += rows
-            self._add_cells(column, counts.items())
-
-    def _add_cells(self, column: str, counts: Iterable[tuple[int, int]]) -> None:
-        for cell, rows in counts:
-            self._add_cell(self._cells, cell_name(column, cell), rows)
+            for cell, rows in counts.items():
+                self._add_cell(self._cells, rows, column, cell)
 
     def _count_segments(self, columns: Mapping[str, Values], scores: Scores) -> None:
         """Count the rows of each segment by bin."""
@@ -232,9 +237,10 @@ class Counters:
             return
         places = row_bins(scores, self._segment_grid).tolist()
         for column in self._segment_columns:
-            cells = [segment_cell(segment_level(value)) for value in columns[column].tolist()]
-            for (cell, place), rows in collections.Counter(zip(cells, places, strict=True)).items():
-                self._add_cell(self._segments, segment_name(column, cell, place), rows)
+            pairs = collections.Counter(zip(columns[column].tolist(), places, strict=True))
+            for (value, place), rows in pairs.items():
+                cell = segment_cell(segment_level(value))
+                self._add_cell(self._segments, rows, column, cell, place)
 
     def count_pair(self, release: str, mine: Scores, theirs: Scores | None) -> None:
         """Count one row that a canary answered too, or None if it failed; shape as in an answer."""
@@ -251,11 +257,13 @@ class Counters:
         """Count what was answered to a copy of another release's request, and nothing else."""
         self._copies[f"{status // 100}xx"].inc()
 
-    def _add_cell(self, counter: Counter, name: str, rows: int) -> None:
+    def _add_cell(self, counter: Counter, rows: int, *cell: Any) -> None:
         # A few cells of the possible ones occur, so a series begins with its first row.
-        if (counter, name) not in self._cell:
-            self._cell[counter, name] = counter.labels(**self._labels, cell=name)
-        self._cell[counter, name].inc(rows)
+        found = self._cell.get((counter, cell))
+        if found is None:
+            name = segment_name(*cell) if counter is self._segments else cell_name(*cell)
+            found = self._cell[counter, cell] = counter.labels(**self._labels, cell=name)
+        found.inc(rows)
 
     def _count_unanswered(self, requests: int) -> None:
         """Count what the worker before this one had not answered when it died."""
@@ -302,6 +310,16 @@ def row_bins(scores: Scores, bins: Grid) -> npt.NDArray[np.intp]:
     import numpy as np  # noqa: PLC0415 - as above
 
     found: npt.NDArray[np.intp] = (
-        scores.argmax(axis=1) if bins.classes else np.searchsorted(bins.edges, scores, side="right")
+        scores.argmax(axis=1)
+        if bins.classes
+        else np.searchsorted(_array_of(bins.edges), scores, side="right")
     )
     return found
+
+
+@lru_cache(maxsize=4096)
+def _array_of(edges: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """Edges as an array, which each search would make of them anew."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    return np.array(edges, dtype=np.float64)

@@ -91,7 +91,7 @@ def read_tensor(column: Column, tensor: Mapping[str, object]) -> ReadTensor:
     kinds = set(map(type, data))
     if not kinds <= _AS_THEY_ARE[column.type] or (_NONE in kinds and not column.nullable):
         data = [_value(column, value, row) for row, value in enumerate(data)]
-    return _array(column, data)
+    return _array(column, data, nulls=data.count(None) if _NONE in kinds else 0)
 
 
 def values_of_nulls(column: Column, rows: int) -> Values:
@@ -99,8 +99,7 @@ def values_of_nulls(column: Column, rows: int) -> Values:
     return _array_of(column.type, [None] * rows, has_nulls=True)
 
 
-def _array(column: Column, data: list[object]) -> ReadTensor:
-    nulls = data.count(None)
+def _array(column: Column, data: list[object], *, nulls: int) -> ReadTensor:
     try:
         values = _array_of(column.type, data, has_nulls=bool(nulls))
         if column.type != "number" or _is_finite(values, nulls):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from zlib import crc32
 
 LEVEL_CELLS = 8
@@ -52,7 +53,8 @@ def range_edges(low: float, high: float) -> tuple[float, ...]:
     return tuple(low + (high - low) * step / RANGE_CELLS for step in range(1, RANGE_CELLS))
 
 
-def level_cell(level: object) -> int:
+@lru_cache(maxsize=4096, typed=True)
+def level_cell(level: Hashable) -> int:
     """The cell of a level."""
     return crc32(str(level).encode()) % LEVEL_CELLS
 

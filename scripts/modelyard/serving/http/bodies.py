@@ -205,19 +205,26 @@ def _split(body: bytes, json_bytes: str | None) -> tuple[bytes, bytes]:
 def _refuse_costly(head: bytes, inputs: int) -> None:
     """Raise for JSON with more values or lists than any good request for so many inputs.
 
-    Counting takes milliseconds, and every comma and bracket counts, also those in text. A list of
+    Every comma and bracket counts, also those in text. A list of
     16 MiB of empty lists would take seconds to parse and 600 MB to hold.
     """
     if len(head) <= _SMALL:
         return
     most = MAX_ROWS * (inputs + SPARE_INPUTS)
-    if (commas := head.count(b",")) > most:
+    if (commas := _count(head, ",")) > most:
         raise RequestError(400, f"request: expected at most {most} values, found {commas} commas")
     most = MAX_ROWS * inputs + _SPARE_LISTS  # a value may come as a list of one
-    if (brackets := head.count(b"[") + head.count(b"{")) > most:
+    if (brackets := _count(head, "[") + _count(head, "{")) > most:
         raise RequestError(
             400, f"request: expected at most {most} lists, found {brackets} brackets"
         )
+
+
+def _count(head: bytes, letter: str) -> int:
+    """How often a letter of ASCII occurs; `bytes.count` is slow where it is often."""
+    import numpy as np  # noqa: PLC0415 - the model has imported it
+
+    return int(np.count_nonzero(np.frombuffer(head, np.uint8) == ord(letter)))
 
 
 def _counted(size: int) -> int:
