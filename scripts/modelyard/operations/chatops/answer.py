@@ -109,11 +109,14 @@ def act(
     comment = _open(workspace, conversation, event)
     if not isinstance(comment, _Comment):
         return comment
-    handled = []
-    for each in _decide_all(workspace, conversation, comment):
+    handled: list[Handled] = []
+    for index, each in enumerate(_decide_all(workspace, conversation, comment)):
         done = each
         if each.decision.is_accepted and each.command is not None:
             done = _do(each, each.command, comment, workspace, conversation)
+            if done.decision.reason is ReasonCode.LIMIT_REACHED:
+                handled += (done, *_left_over(comment, index, done.decision.sentence))
+                break
             # What it did may change what the next is about.
             comment = replace(comment, read=read_subject(workspace, event.number))
         handled.append(done)
@@ -190,10 +193,10 @@ def _refuse_all(
     return handled
 
 
-def find_commands(event: CommentEvent) -> Iterator[tuple[str, Command]]:
-    """Yield the commands of a comment with the keys under which they are logged."""
+def find_commands(event: CommentEvent, *, after: int = -1) -> Iterator[tuple[str, Command]]:
+    """Yield the commands of a comment, those `after` a line, with the keys of the log."""
     for index, found in enumerate(read_comment(event.comment.body).found):
-        if not isinstance(found, Misread):
+        if index > after and not isinstance(found, Misread):
             key = command_key(found, index, event.comment.id, repository=event.repository)
             yield key, found
 
@@ -270,15 +273,31 @@ def _do(
         )
         decision = replace(each.decision, reason=ReasonCode.DONE, sentence=sentence)
     except YardError as error:
-        is_no = isinstance(error, Refused)
-        reason = ReasonCode.REFUSED_BY_RULES if is_no else ReasonCode.COULD_NOT
         more = f"; next: {error.hint}" if error.hint else ""
         decision = replace(
-            each.decision, is_accepted=False, reason=reason, sentence=f"{error.message}{more}"
+            each.decision,
+            is_accepted=False,
+            reason=find_reason(error),
+            sentence=f"{error.message}{more}",
         )
     done = replace(each, decision=decision)
     _log(workspace, comment.event, [done], read=comment.read)
     return done
+
+
+def find_reason(error: YardError) -> ReasonCode:
+    """Return why a command that was accepted is not done."""
+    if isinstance(error, LimitReached):
+        return ReasonCode.LIMIT_REACHED
+    return ReasonCode.REFUSED_BY_RULES if isinstance(error, Refused) else ReasonCode.COULD_NOT
+
+
+def _left_over(comment: _Comment, index: int, why: str) -> Iterator[Handled]:
+    """The commands after one that met the limit: the sweeper does them after it, in their order."""
+    for key, command in find_commands(comment.event, after=index):
+        limit = ReasonCode.LIMIT_REACHED
+        decision = Decision(is_accepted=False, reason=limit, sentence=why, key=key)
+        yield Handled(line=name_command(command), decision=decision, command=command)
 
 
 def _was_tried(each: Handled) -> bool:

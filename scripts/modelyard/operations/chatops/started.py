@@ -16,8 +16,8 @@ from modelyard.domain.chatops.reasons import ReasonCode
 from modelyard.domain.chatops.request import Comment, Request, Subject, run_key
 from modelyard.domain.chatops.typed import USAGES, Typed, parse_typed
 from modelyard.domain.promotion.pulls import PullState
-from modelyard.errors import Refused, YardError
-from modelyard.operations.chatops.answer import Handled, ask_authority
+from modelyard.errors import YardError
+from modelyard.operations.chatops.answer import Handled, ask_authority, find_reason
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.yard_effects import Target, do_to_yard
 from modelyard.operations.workspace import Workspace
@@ -156,8 +156,7 @@ def _do(workspace: Workspace, start: Start, handled: Handled, typed: Typed) -> H
         sentence = do_to_yard(typed.command, target, by=start.event.author, workspace=workspace)
         reason = ReasonCode.DONE
     except YardError as error:
-        is_no = isinstance(error, Refused)
-        reason = ReasonCode.REFUSED_BY_RULES if is_no else ReasonCode.COULD_NOT
+        reason = find_reason(error)
         sentence = f"{error.message}; next: {error.hint}" if error.hint else error.message
     is_done = reason is ReasonCode.DONE
     decision = replace(handled.decision, is_accepted=is_done, reason=reason, sentence=sentence)
