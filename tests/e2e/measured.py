@@ -41,7 +41,8 @@ class Measured:
         seconds = self.seconds[name]
         half, most = percentile(seconds, 0.5), percentile(seconds, 0.95)
         load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-        sys.stderr.write(f"  {name}: n={len(seconds)} p50={half:g} p95={most:g} s; load {load}\n")
+        told = f"n={len(seconds)} p50={half:g} p95={most:g} max={max(seconds):g} s; load {load}"
+        sys.stderr.write(f"  {name}: {told}\n")
 
     def write(self) -> None:
         """Keep the numbers of this run in the file, with those of other names."""
