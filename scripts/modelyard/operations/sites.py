@@ -126,8 +126,11 @@ def adopt(
         dry_run: Only return what it would do.
 
     Raises:
-        CannotAnswer: There is no such environment, or this place cannot have an identity.
+        CannotAnswer: There is no such environment, this place cannot have an identity, or the
+            credentials are another account's than the tool's.
     """
+    if not dry_run:
+        workspace.facts.check_writer()  # before this place is given an identity
     catalog = workspace.catalog(workspace.main())
     for name in environments:
         catalog.require_environment(name)

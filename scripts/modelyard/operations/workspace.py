@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 
 from modelyard.adapters.facts.store import FactStore
@@ -143,7 +143,15 @@ def workspace_of(services: Services) -> Workspace:
 
 def facts_of(services: Services) -> FactStore:
     """The facts, as this checkout's remote holds them."""
-    return FactStore(Git(services.root), services.repository, services.clock)
+    # Asked once: where the forge does not answer, no rollback waits for it at each fact.
+    check = cache(partial(_refuse_other_account, services))
+    return FactStore(Git(services.root), services.repository, services.clock, check_writer=check)
+
+
+def _refuse_other_account(services: Services) -> None:
+    from modelyard.operations.hosted_forges import refuse_other_account  # it works with facts, too
+
+    refuse_other_account(services)
 
 
 def store_of(services: Services) -> Store:

@@ -74,7 +74,7 @@ class FactStore:
     author, the bot by default.
 
     Whatever writes raises `NoCredentials` where a hosted forge is set and nothing to sign in to it
-    with: git alone could push, but in the tool's name.
+    with: git alone could push, but in the tool's name. It raises what `check_writer` raises, too.
 
     The facts of version 0.1, which were refs, are read as they are until `carry_over` or the first
     write moves them to the branch.
@@ -83,15 +83,29 @@ class FactStore:
         git: The checkout.
         repository: Names the remote, its forge, and the bot the commits are written by.
         clock: Dates the commits.
+        check_writer: Raises if whoever this is may not write facts; called before each write.
     """
 
-    def __init__(self, git: Git, repository: Repository, clock: Clock) -> None:
+    def __init__(
+        self,
+        git: Git,
+        repository: Repository,
+        clock: Clock,
+        *,
+        check_writer: Callable[[], None] = lambda: None,
+    ) -> None:
         self._refs = RemoteRefs(git, repository.remote)
         self._reader = FactReader(self._refs, clock)
         self._documents = self._reader.documents
         self._repository = repository
         self._author = repository.bot
         self._clock = clock
+        self._check = check_writer
+
+    def check_writer(self) -> None:
+        """Raise if whoever this is may not write facts, as every write does."""
+        require_credentials(self._repository)
+        self._check()
 
     def read_release(self, environment: str, model: str) -> ReleaseFacts:
         """The facts of a model in an environment."""
@@ -250,7 +264,7 @@ class FactStore:
 
     def carry_over(self) -> bool:
         """Move the facts of version 0.1 to the branch; True if there was something to do."""
-        require_credentials(self._repository)
+        self.check_writer()
         return retry_on_conflict(
             lambda: carry_over(
                 self._refs, self._documents, author=self._author, at=self._clock.now()
@@ -267,7 +281,7 @@ class FactStore:
         branches = self._refs.read_refs("refs/heads/*")
         if not (moves := make_room(branches, self._documents.ref)):
             return False
-        require_credentials(self._repository)
+        self.check_writer()
         self._refs.push_refs(moves)
         names = (ref.removeprefix("refs/heads/") for ref, (_, new) in moves.items() if not new)
         logger.warning("moved aside: %s", safe_line(", ".join(names)))
@@ -327,7 +341,7 @@ class FactStore:
         by: str | None = None,
         topic: Topic = _NOTHING,
     ) -> None:
-        require_credentials(self._repository)
+        self.check_writer()
         if self._documents.read().commit is None and self._reader.listing().files:
             self.carry_over()  # a branch with these documents alone would hide the old refs
         names = ", ".join(path.removesuffix(".json") for path in values)
