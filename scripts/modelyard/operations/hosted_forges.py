@@ -23,6 +23,7 @@ from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.deeds import HostedDeeds
 from modelyard.adapters.forge.hosted.desk import HostedDesk
 from modelyard.adapters.forge.hosted.dialect import Dialect
+from modelyard.adapters.forge.hosted.enders import KeptEnders
 from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.forge.hosted.reading import PullReader
@@ -83,6 +84,9 @@ def build_forge(git: Git, repository: Repository, clock: Clock) -> tuple[HostedP
         heads=heads,
         deeds=HostedDeeds(dialect=dialect, heads=heads),
         teams=Teams(git=git, dialect=dialect),
+        enders=KeptEnders(
+            file=git.kept_folder / "ended-pulls-1.json", repository=f"{api.url} {name}"
+        ),
         commanded=partial(_commanded_reviews, facts),
         glass=facts.read_glass,
     )

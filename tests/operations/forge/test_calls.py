@@ -74,8 +74,8 @@ def test_a_promotion_and_its_rollback_cost_few_calls_and_the_last_ones_are_for_r
     yard, fake = stage.yard, stage.fake
     # From the approval until v1 is verified in canary and proposed for production.
     calls, free = stage.first
-    assert calls <= 63, (calls, free)
-    assert free <= 110, (calls, free)
+    assert calls <= 61, (calls, free)
+    assert free <= 90, (calls, free)
     paid(fake)
     assert watch(yard).changed
     promotion = paid(fake)
@@ -92,6 +92,6 @@ def test_a_promotion_and_its_rollback_cost_few_calls_and_the_last_ones_are_for_r
     watch(yard)
     watch(yard)
     assert paid(fake) == 0
-    # Two environments had v2. docs/forges.md has these figures: 59 and 91 free ones, 24 and 35.
-    assert promotion <= 26
-    assert rollback <= 38 <= RESERVE / 7
+    # Two environments had v2. docs/forges.md has these figures: 57 and 74 free ones, 23 and 21.
+    assert promotion <= 25
+    assert rollback <= 24 <= RESERVE / 12

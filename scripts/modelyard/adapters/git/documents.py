@@ -11,15 +11,15 @@ from itertools import accumulate
 
 from modelyard.adapters.git.commit_stream import NewCommit, write_commits
 from modelyard.adapters.git.names import safe_line
-from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
+from modelyard.adapters.git.remote_refs import RemoteRefs, pushes_wait, retry_on_conflict
 from modelyard.errors import CannotAnswer, Conflict
 
 IN_A_ROW = 8
 """Writes without a rest. A writer that lost a race first has to fetch, so it would lose for ever
 against one that never rests."""
 
-REST = 4.0
-"""How long the rest is, in times of a write."""
+REST, LONGEST_REST = 4.0, 1.0
+"""How long the rest is: in times of a write, and in seconds. A forge takes seconds for a write."""
 
 PATIENCE_SECONDS = 60.0
 """How long a push is repeated: all writers of all documents share the branch."""
@@ -71,6 +71,7 @@ class BranchDocuments:
         # Only the last one: each write makes a new one, and all of them would fill the memory.
         self._last = Listing(commit=None)
         self._written_at = 0.0
+        self._rests_until = 0.0
         self._in_a_row = 0
 
     def read(self) -> Listing:
@@ -116,11 +117,13 @@ class BranchDocuments:
                 return False
             began = time.monotonic()
             commit = write_commits(self.refs.git.root, listing.commit, [new])
-            self.refs.push_refs({self.ref: (listing.commit, commit)})
-            self._rest(time.monotonic() - began)
+            self.refs.push_refs({self.ref: (listing.commit, commit)}, may_wait=True)
+            self._count(time.monotonic() - began)
             return True
 
         paths = ", ".join(new.documents)
+        if not pushes_wait():  # those are for a rollback, which no other writer waits for
+            time.sleep(max(0.0, self._rests_until - time.monotonic()))
         try:
             written = retry_on_conflict(attempt, seconds=PATIENCE_SECONDS)
         except Conflict as error:
@@ -131,13 +134,16 @@ class BranchDocuments:
         if not written:
             raise Conflict(f"another writer changed one of {', '.join(expected)} on {self.branch}")
 
-    def _rest(self, seconds: float) -> None:
+    def _count(self, seconds: float) -> None:
+        """Note a write; after some in a row the next one waits a moment, and nothing else does."""
+        if pushes_wait():
+            return
         now = time.monotonic()
         is_in_a_row = now - self._written_at < IN_A_ROW * max(seconds, 0.1)
         self._in_a_row = self._in_a_row + 1 if is_in_a_row else 1
         if self._in_a_row % IN_A_ROW == 0:
-            time.sleep(REST * seconds)
-        self._written_at = time.monotonic()
+            self._rests_until = now + min(REST * seconds, LONGEST_REST)
+        self._written_at = now
 
 
 def _prefixes(path: str) -> list[str]:

@@ -9,19 +9,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from modelyard.adapters.git.commit_stream import NewCommit, write_commits
-from modelyard.adapters.git.process import NoAnswer
+from modelyard.adapters.git.process import NoAnswer, Rejected
 from modelyard.adapters.git.repository import Git
 from modelyard.errors import CannotAnswer, Conflict
 
 T = TypeVar("T")
 
-Seen: TypeAlias = "dict[tuple[Path, str], KnownRefs]"
+Updates: TypeAlias = Mapping[str, tuple[str | None, str | None]]
+"""What each ref is moved from and to; None is "does not exist"."""
+
+Place: TypeAlias = tuple[Path, str]
+"""A checkout and the name of one of its remotes."""
+
+Seen: TypeAlias = "dict[Place, KnownRefs]"
 """The refs of each remote of each checkout, as they were read."""
 
 TRIES = 25
@@ -42,6 +49,7 @@ EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
 """Two patterns, so that a snapshot costs one `ls-remote` whatever is asked of it."""
 
 _SNAPSHOT: ContextVar[Seen | None] = ContextVar("_SNAPSHOT", default=None)
+_WAITING: ContextVar[Waiting | None] = ContextVar("_WAITING", default=None)
 
 
 @contextmanager
@@ -59,6 +67,107 @@ def one_snapshot() -> Iterator[None]:
         yield
     finally:
         _SNAPSHOT.reset(token)
+
+
+@dataclass
+class Waiting:
+    """The pushes that wait for the next one, by remote; see `joined_pushes`."""
+
+    updates: dict[Place, dict[str, tuple[str | None, str | None]]] = field(default_factory=dict)
+    remotes: dict[Place, RemoteRefs] = field(default_factory=dict)
+
+    def add(self, remote: RemoteRefs, updates: Updates) -> None:
+        """Let these wait, too; a ref that waits already moves on from where it would be."""
+        self.remotes[remote.place] = remote
+        before = self.updates.get(remote.place, {})
+        self.updates[remote.place] = _followed(before, updates)
+
+    def seen(self, place: Place, refs: Mapping[str, str]) -> dict[str, str]:
+        """The refs as they will be."""
+        return _moved(refs, self.updates.get(place, {}))
+
+    def push(self, git: Git, remote: str, updates: Updates) -> None:
+        """Push what waits together with these.
+
+        Raises:
+            Overtaken: Others wrote first. Nothing that waited is written, nor are these.
+            WaitedInVain: The same, as the remote does not answer or would not have it.
+        """
+        carried = self.updates.pop((git.root, remote), {})
+        if not carried:
+            git.push(remote, updates)
+            return
+        try:
+            git.push(remote, _followed(carried, updates))
+        except (Conflict, CannotAnswer) as error:
+            is_apart = isinstance(error, Conflict | Rejected) and updates
+            if not is_apart:
+                raise _in_vain(error) from error
+        else:
+            return
+        # One of the two is in the way of the other: apart, each fails for itself.
+        try:
+            git.push(remote, carried)
+        except (Conflict, CannotAnswer) as error:
+            raise _in_vain(error) from error
+        git.push(remote, updates)
+
+
+@contextmanager
+def joined_pushes() -> Iterator[None]:
+    """Let each push of facts inside wait for the next push of something else, or for the end.
+
+    They are one push then, all or none: each costs a forge a second and more. Reads inside see what
+    waits as written. If the process dies first, none of it was done.
+
+    Raises:
+        Overtaken: Others wrote first, so nothing that waited is written.
+        WaitedInVain: The same, as the remote does not answer or would not have it.
+    """
+    with one_snapshot():
+        # One inside another is its own end, too: whatever waits until then is pushed.
+        token = _WAITING.set(_WAITING.get() or Waiting())
+        try:
+            yield
+        finally:
+            try:
+                push_waiting()
+            finally:
+                _WAITING.reset(token)
+
+
+@contextmanager
+def pushed_at_once() -> Iterator[None]:
+    """Let no push inside wait."""
+    token = _WAITING.set(None)
+    try:
+        yield
+    finally:
+        _WAITING.reset(token)
+
+
+def pushes_wait() -> bool:
+    """Whether a push of facts waits now for another one."""
+    return _WAITING.get() is not None
+
+
+def push_waiting() -> None:
+    """Push what waits; before anything is done that depends on it."""
+    if (waiting := _WAITING.get()) is None:
+        return
+    for place in tuple(waiting.updates):
+        waiting.remotes[place].push_refs({})
+
+
+def _followed(first: Updates, then: Updates) -> dict[str, tuple[str | None, str | None]]:
+    """What both do, one after the other."""
+    both = {ref: (first[ref][0] if ref in first else old, new) for ref, (old, new) in then.items()}
+    return {**first, **both}
+
+
+def _moved(refs: Mapping[str, str], updates: Updates) -> dict[str, str]:
+    after = {**refs, **{ref: new for ref, (_, new) in updates.items()}}
+    return {ref: sha for ref, sha in after.items() if sha is not None}
 
 
 def _find_matching(refs: Mapping[str, str], patterns: Sequence[str]) -> dict[str, str]:
@@ -79,6 +188,19 @@ def forget_snapshot() -> None:
 
 class Stale(Conflict):
     """The request is about a state that is over: repeating it cannot help."""
+
+
+class Overtaken(Stale):
+    """Facts that waited for a push are about a state that is over: decide again."""
+
+
+class WaitedInVain(CannotAnswer):
+    """Facts that waited for a push cannot be written, whatever is decided."""
+
+
+def _in_vain(error: Conflict | CannotAnswer) -> Overtaken | WaitedInVain:
+    kind = Overtaken if isinstance(error, Conflict) else WaitedInVain
+    return kind(error.message, hint=error.hint)
 
 
 def retry_on_conflict(attempt: Callable[[], T], *, seconds: float | None = None) -> T:
@@ -136,32 +258,45 @@ class RemoteRefs:
         self.here: set[str] = set()
         self._last: KnownRefs | None = None
 
+    @property
+    def place(self) -> Place:
+        """What names it in this process."""
+        return self.git.root, self.remote
+
     def read_refs(self, *patterns: str) -> Mapping[str, str]:
         """The refs that match, as the remote or the current snapshot has them."""
         seen = _SNAPSHOT.get()
         if seen is None:
             return self.git.ls_remote(self.remote, patterns)
-        place = (self.git.root, self.remote)
+        place = self.place
         if place not in seen:
             refs = self.git.ls_remote(self.remote, EVERYTHING)
+            if waiting := _WAITING.get():
+                refs = waiting.seen(place, refs)
             # Where nothing moved since the last snapshot, what was derived from it still holds.
             if self._last is None or self._last.refs != refs:
                 self._last = KnownRefs(refs)
             seen[place] = self._last
         return seen[place].matching(patterns)
 
-    def push_refs(self, updates: Mapping[str, tuple[str | None, str | None]]) -> None:
-        """Move refs of the remote, all or none; see `Git.push`."""
-        place = (self.git.root, self.remote)
-        seen = _SNAPSHOT.get()
+    def push_refs(self, updates: Updates, *, may_wait: bool = False) -> None:
+        """Move refs of the remote, all or none; see `Git.push`.
+
+        Args:
+            updates: What each ref is moved from and to.
+            may_wait: Whether this may go with a later push, where `joined_pushes` allows that.
+        """
+        place, seen, waiting = self.place, _SNAPSHOT.get(), _WAITING.get()
         known = None if seen is None else seen.get(place)
+        if seen is not None and known is not None and waiting is not None and may_wait:
+            waiting.add(self, updates)
+            seen[place] = KnownRefs(_moved(known.refs, updates))
+            return
         # Dropped first: whatever ends the push, and other checkouts may share the remote.
         forget_snapshot()
-        self.git.push(self.remote, updates)
+        (waiting or Waiting()).push(self.git, self.remote, updates)
         if seen is not None and known is not None:
-            moved = {ref: new for ref, (_, new) in updates.items()}
-            after = {**known.refs, **moved}
-            seen[place] = KnownRefs({ref: sha for ref, sha in after.items() if sha is not None})
+            seen[place] = KnownRefs(_moved(known.refs, updates))
 
     def branch_tip(self, branch: str) -> str:
         """The commit of a branch of the remote, its objects fetched; raises `CannotAnswer`."""

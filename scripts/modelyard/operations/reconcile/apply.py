@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import singledispatch
 
 from modelyard.adapters.forge.hosted.api import urgent
-from modelyard.adapters.git.remote_refs import Stale
+from modelyard.adapters.git.remote_refs import Stale, push_waiting
 from modelyard.adapters.specs.json_documents import Unreadable, warn_left_out
 from modelyard.domain.promotion.actions import (
     Action,
@@ -228,6 +228,7 @@ def _(action: RollBack, workspace: Workspace, world: World, report: Report) -> b
     except Refused as refusal:  # another run has restored it
         logger.info("%s: %s", change.title, refusal.message)
         return True
+    push_waiting()  # where the head was pushed before, nothing has taken it along
     why = "restores what was verified before, byte for byte"
     try:
         commit = merge_at_once(workspace, pull, why=why)

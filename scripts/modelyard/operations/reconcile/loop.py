@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TypeVar
 
 from modelyard.adapters.forge.hosted.api import KeptForRollbacks, urgent
-from modelyard.adapters.git.remote_refs import forget_snapshot, one_snapshot
+from modelyard.adapters.git.remote_refs import (
+    Overtaken,
+    WaitedInVain,
+    forget_snapshot,
+    joined_pushes,
+    one_snapshot,
+    pushed_at_once,
+)
 from modelyard.adapters.workflows.patience import Patience
 from modelyard.domain.promotion.actions import (
     Action,
@@ -175,24 +184,80 @@ def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int,
     It stops after a merge, which outdates the plan. After a failure it only applies actions that
     make things safer: the others may depend on the one that failed.
     """
-    changed = 0
-    failed: list[tuple[Action, Exception]] = []
     actions = allowed_here(plan(world), world, read_standing(workspace))
     placed = {each.version for each in actions if isinstance(each, PlaceHold)}
     held = frozenset(world.model_facts.holds) | placed
-    for action in actions:
-        if any(not _is_safe_after(tried, action, held) for tried, _ in failed):
-            continue
+    applied = _Applied(workspace=workspace, world=world, report=report, held=held)
+    back = _first_rollback(actions)
+    try:
+        # A push to a forge takes a second or more, and a rollback waits for each.
+        with joined_pushes():
+            applied.apply_all(back)
+    except Overtaken:
+        applied.plan_again()
+    except WaitedInVain as error:
+        if not back:
+            raise
+        applied.changed = 0  # what waited changed nothing
+        applied.failed.append((back[0], error))  # a hold, if one is placed
+    with pushed_at_once():
+        applied.apply_all(actions[len(back) :])
+    return applied.changed, [error for _, error in applied.failed]
+
+
+def _first_rollback(actions: Sequence[Action]) -> tuple[Action, ...]:
+    """The holds at the beginning of a plan, with the rollback that follows them."""
+    holds = tuple(takewhile(lambda each: isinstance(each, PlaceHold), actions))
+    following = actions[len(holds) : len(holds) + 1]
+    return (*holds, *(each for each in following if isinstance(each, RollBack)))
+
+
+@dataclass
+class _Applied:
+    """What became of a plan so far.
+
+    Args:
+        workspace: What to work with.
+        world: The world that the plan is for.
+        report: Called with one line for every change.
+        held: The versions on hold, those that the plan places included.
+        changed: How many actions changed something.
+        failed: The actions that failed.
+        is_over: Whether a merge outdated the plan.
+    """
+
+    workspace: Workspace
+    world: World
+    report: Report
+    held: frozenset[str]
+    changed: int = 0
+    failed: list[tuple[Action, Exception]] = field(default_factory=list)
+    is_over: bool = False
+
+    def apply_all(self, actions: Iterable[Action]) -> None:
+        """Apply these in order, as far as what failed and what was merged allows that."""
+        for action in actions:
+            if self.is_over:
+                return
+            if all(_is_safe_after(tried, action, self.held) for tried, _ in self.failed):
+                self._apply(action)
+
+    def plan_again(self) -> None:
+        """Leave the rest to the next round: others wrote first, and nothing that waited is done."""
+        self.changed += 1
+        self.is_over = True
+
+    def _apply(self, action: Action) -> None:
         try:
-            if not apply_action(action, workspace, world, report):
-                continue
+            if not apply_action(action, self.workspace, self.world, self.report):
+                return
+        except (Overtaken, WaitedInVain):
+            raise
         except Exception as error:  # noqa: BLE001 - `reconcile_model` raises or logs it
-            failed.append((action, error))
-            continue
-        changed += 1
-        if isinstance(action, Merge | RollBack):
-            break
-    return changed, [error for _, error in failed]
+            self.failed.append((action, error))
+            return
+        self.changed += 1
+        self.is_over = isinstance(action, Merge | RollBack)
 
 
 def allowed_here(actions: Iterable[Action], world: World, standing: Standing) -> tuple[Action, ...]:

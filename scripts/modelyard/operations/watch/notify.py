@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
+from modelyard.adapters.git.remote_refs import joined_pushes
 from modelyard.adapters.messages import send_message
 from modelyard.domain.promotion.change import is_branch_of
 from modelyard.domain.promotion.facts import ModelFacts
@@ -40,7 +41,8 @@ def notify(
     Raises:
         Exception: The first failure; the other notifications were sent all the same.
     """
-    return run_all(partial(_notify_one, workspace, notice, on_notified) for notice in pending)
+    with joined_pushes():  # each would start another pass as well
+        return run_all(partial(_notify_one, workspace, notice, on_notified) for notice in pending)
 
 
 def _notify_one(

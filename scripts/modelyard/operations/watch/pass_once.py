@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
-from modelyard.adapters.git.remote_refs import one_snapshot
+from modelyard.adapters.git.remote_refs import joined_pushes, one_snapshot
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.problem import Problem
@@ -143,9 +143,9 @@ def _run_pass(
     names = covered if resting is None else resting.without_resting(covered, marks)
     if resting is not None:
         resting.forget(names)
-    passes: list[Step] = [
-        (name, partial(_reconcile_and_observe, workspace, name, report)) for name in names
-    ]
+    # Of the others nobody knows that anything about their servers is new.
+    look = _reconcile_and_observe if models is None else _observe_and_reconcile
+    passes: list[Step] = [(name, partial(look, workspace, name, report)) for name in names]
     results = [result, run_each(passes)]
     pending: list[Notification] = []
     unreadable: list[int] = []
@@ -233,6 +233,16 @@ def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> 
         return changed
 
     return run_all([reconcile, observe])
+
+
+@joined_pushes()
+def _observe_and_reconcile(workspace: Workspace, model: str, report: Report) -> bool:
+    """Observe a model whose servers moved, then react: to a verdict before anything else.
+
+    What is observed may be pushed with the rollback that it leads to.
+    """
+    reconcile = partial(reconcile_model, workspace, model, wait=False, report=report)
+    return run_all([partial(observe_model, workspace, model, report), reconcile])
 
 
 @one_snapshot()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
 from urllib.parse import quote
 
+from modelyard.adapters.forge.gitea.pushes import PushFeed, brought
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import (
     BroughtBy,
@@ -30,10 +30,9 @@ from modelyard.errors import CannotAnswer, Refused
 SECONDS_TO_MERGE = 6.0
 """How long a pull request that Gitea still looks at is waited for; the next pass asks again."""
 
-_SECONDS_BETWEEN = 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _VERDICTS = {"APPROVED": True, "REQUEST_CHANGES": False}
 _BUSY = "try again later"
-_PUSHED = "commit_repo"
 _RETARGETED = "change_target_branch"
 _MAY_WRITE = frozenset({"write", "admin", "owner"})
 
@@ -55,6 +54,7 @@ class GiteaDialect:
     ask_for_run: str = "?return_run_details=true"
     _people: dict[str, frozenset[Person]] = field(default_factory=dict)
     _merges: dict[str, BroughtBy] = field(default_factory=dict)
+    _labels: dict[str, int] = field(default_factory=dict)
 
     def me(self) -> Person:
         """See `Dialect`."""
@@ -129,19 +129,19 @@ class GiteaDialect:
         word = str(row["status"])
         return "error" if word == "warning" else word
 
-    def pushers(self, branch: str, head: str) -> frozenset[Person] | None:
-        """See `Dialect`; the feed keeps what was pushed, newest first."""
-        found: set[Person] = set()
-        is_seen = False
-        for row in self.api.pages(f"{self._place}/activities/feeds"):
-            if row["op_type"] == _PUSHED and row["ref_name"] == f"refs/heads/{branch}":
-                is_seen = is_seen or head == _pushed_head(row)
-                actor = person_of(row.get("act_user"))
-                # Those below 1 are programs, which push for anybody.
-                if actor is None or int(actor.id) < 1:
-                    return None
-                found.add(actor)
-        return frozenset(found) if is_seen else None
+    def pushers(
+        self, branch: str, head: str, *, commits: Collection[str] = ()
+    ) -> frozenset[Person] | None:
+        """See `Dialect`; the feed has everything that happens, newest first."""
+        pushes = self._feed.read(branch, is_enough=lambda found: brought(found, head, commits))
+        actors = {push.actor for push in pushes}
+        if None in actors or all(push.head != head for push in pushes):
+            return None
+        return frozenset(actor for actor in actors if actor is not None)
+
+    @cached_property
+    def _feed(self) -> PushFeed:
+        return PushFeed(api=self.api, place=self._place)
 
     def retargeted_at(self, number: int) -> datetime | None:
         """See `Dialect`."""
@@ -181,7 +181,9 @@ class GiteaDialect:
 
     def set_labels(self, number: int, labels: Iterable[str]) -> None:
         """See `Dialect`; Gitea leaves unknown labels out, so they are created first."""
-        known = {row["name"]: row["id"] for row in self.api.pages(f"{self._place}/labels")}
+        known = self._labels
+        if not known.keys() >= set(labels):
+            known |= {row["name"]: row["id"] for row in self.api.pages(f"{self._place}/labels")}
         for name in sorted(set(labels) - set(known)):
             row = self.api.send("POST", f"{self._place}/labels", {"name": name, "color": "#ededed"})
             known[name] = row["id"]
@@ -202,6 +204,7 @@ class GiteaDialect:
         title: str,
         message: str,
         at_once: bool,  # noqa: ARG002 - Gitea has no queue
+        deletes_branch: bool = False,
     ) -> MergeAnswer:
         """See `Dialect`."""
         body = {
@@ -209,19 +212,29 @@ class GiteaDialect:
             "head_commit_id": sha,
             "MergeTitleField": title,
             "MergeMessageField": message,
+            # Without the hooks of a push, which cost a second.
+            "delete_branch_after_merge": deletes_branch,
         }
-        deadline = time.monotonic() + SECONDS_TO_MERGE
+        deadline, pause = time.monotonic() + SECONDS_TO_MERGE, _FIRST_PAUSE
         while True:
             try:
                 self.api.send("POST", f"{self._place}/pulls/{number}/merge", body)
             except Answered as error:
                 if _BUSY not in error.message or time.monotonic() > deadline:
-                    return self._not_merged(error, number)
-                time.sleep(_SECONDS_BETWEEN)
+                    # Its answer may be lost, and it is merged all the same.
+                    return self._merged(number, sha) or self._not_merged(error, number)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 break
         commit = self.api.get(f"{self._place}/pulls/{number}").get("merge_commit_sha")
         return Merged(commit=commit) if commit else MergeAsked(what=f"#{number} is being merged")
+
+    def _merged(self, number: int, sha: str) -> Merged | None:
+        """Return what this head of a pull request was merged as; None if it is not merged."""
+        row = self.api.get(f"{self._place}/pulls/{number}")
+        is_merged = row.get("merged") and row["head"]["sha"] == sha
+        return Merged(commit=row["merge_commit_sha"]) if is_merged else None
 
     @property
     def _place(self) -> str:
@@ -242,12 +255,3 @@ def _writes(team: Json) -> bool:
     """Whether the members of a team may write code: a unit of its own, or all of them."""
     by_unit = (team.get("units_map") or {}).get("repo.code")
     return by_unit in _MAY_WRITE
-
-
-def _pushed_head(row: Json) -> str | None:
-    """The head that a push in the feed left; its text holds messages of commits as well."""
-    try:
-        head = json.loads(row.get("content") or "{}")["HeadCommit"]["Sha1"]
-    except (ValueError, LookupError, TypeError):
-        return None
-    return head if isinstance(head, str) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -140,7 +140,13 @@ class GitHubDialect:
         """See `Dialect`."""
         return str(row["state"])
 
-    def pushers(self, branch: str, head: str) -> frozenset[Person] | None:
+    def pushers(
+        self,
+        branch: str,
+        head: str,
+        *,
+        commits: Collection[str] = (),  # noqa: ARG002 - its list is of one branch alone
+    ) -> frozenset[Person] | None:
         """See `Dialect`."""
         found: set[Person] = set()
         is_seen = False
@@ -205,7 +211,14 @@ class GitHubDialect:
         Deployments(api=self.api, place=place, me=self.me(), page=self.page).show(wanted)
 
     def merge(
-        self, number: int, *, sha: str, title: str, message: str, at_once: bool
+        self,
+        number: int,
+        *,
+        sha: str,
+        title: str,
+        message: str,
+        at_once: bool,
+        deletes_branch: bool = False,  # noqa: ARG002 - GitHub does so by its own setting alone
     ) -> MergeAnswer:
         """See `Dialect`."""
         body = {

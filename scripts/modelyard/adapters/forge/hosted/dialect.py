@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -82,8 +82,17 @@ class Dialect(Protocol):
         """Return the state of a status as the forge lists it."""
         ...
 
-    def pushers(self, branch: str, head: str) -> frozenset[Person] | None:
-        """Return everybody who pushed to a branch; None if the push of `head` is not on record."""
+    def pushers(
+        self, branch: str, head: str, *, commits: Collection[str] = ()
+    ) -> frozenset[Person] | None:
+        """Return who pushed to a branch; None if the push of `head` is not on record.
+
+        Args:
+            branch: The branch.
+            head: Its commit.
+            commits: Those of which it is enough to know who pushed them last; none if everybody
+                counts who ever pushed to the branch.
+        """
         ...
 
     def retargeted_at(self, number: int) -> datetime | None:
@@ -115,7 +124,14 @@ class Dialect(Protocol):
         ...
 
     def merge(
-        self, number: int, *, sha: str, title: str, message: str, at_once: bool
+        self,
+        number: int,
+        *,
+        sha: str,
+        title: str,
+        message: str,
+        at_once: bool,
+        deletes_branch: bool = False,
     ) -> MergeAnswer:
         """Merge a pull request with a merge commit.
 
@@ -125,6 +141,7 @@ class Dialect(Protocol):
             title: First line of the commit.
             message: The rest.
             at_once: Do not put it into a queue.
+            deletes_branch: Delete the branch with it, where the forge can.
 
         Raises:
             Conflict: The head is another commit.

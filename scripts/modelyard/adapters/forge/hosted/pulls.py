@@ -44,7 +44,7 @@ from modelyard.domain.promotion.pulls import (
     StatusState,
 )
 from modelyard.domain.specs.paths import SETTINGS
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Conflict, Refused
 
 LONGEST_DESCRIPTION = 140
 """Forges cut a longer description of a status off."""
@@ -69,6 +69,7 @@ class HostedPulls:
     bot: str
     _listed: dict[str, Any] | None = field(default=None)
     _signed_in_as: str | None = field(default=None)
+    _over: dict[str, str] = field(default_factory=dict)
 
     def other_login(self) -> str | None:
         """Return the account of the credentials if it is not the tool's; asks the forge once."""
@@ -114,6 +115,7 @@ class HostedPulls:
             yield
         finally:
             self._listed = None
+            self._delete_branches()
 
     def open(self) -> tuple[PullRequest, ...]:
         """See `ports.PullRequests`."""
@@ -228,7 +230,7 @@ class HostedPulls:
 
     def _propose(self, change: Change, requester: Person | None) -> PullRequest:
         tree = self.heads.tree_of(change)
-        before = self.reader.open_of(change.branch)
+        before = self._open_of(change.branch)
         if before is not None and before.author != self.dialect.me():
             # Its author, and whoever approved it, did not mean this change.
             self.close(
@@ -240,7 +242,7 @@ class HostedPulls:
         branch, head = self.heads.push(change, tree, requester)
         self._forget()
         if branch != change.branch:
-            before = self.reader.open_of(branch)
+            before = self._open_of(branch)
         if before is not None:
             return self._reword(replace(before, head=head), change, requester)
         return self._open(change, branch, requester)
@@ -254,15 +256,18 @@ class HostedPulls:
         }
         try:
             row = self.api.send("POST", f"{self.reader.place}/pulls", body)
-        except CannotAnswer:
+        except CannotAnswer as error:
             # It may have been opened all the same, or by another process.
+            self._forget()
             there = self.reader.open_of(branch)
             if there is None:
                 raise
+            if there.author != self.dialect.me():
+                raise Conflict(f"{there.author} opened #{there.number} from {branch}") from error
             return there
         if change.labels:
             self.dialect.set_labels(row["number"], change.labels)
-        return self.get(row["number"])
+        return replace(self.reader.as_opened(row), labels=tuple(change.labels))
 
     def _reword(
         self, before: PullRequest, change: Change, requester: Person | None = None
@@ -278,7 +283,7 @@ class HostedPulls:
         return self.get(before.number)
 
     def _merge(self, number: int, sha: str, *, at_once: bool) -> MergeAnswer:
-        pull = self.get(number)
+        pull = self._read_for_merge(number, at_once=at_once)
         if pull.state is PullState.MERGED and pull.merged_as:
             return Merged(commit=pull.merged_as)
         if pull.state is not PullState.OPEN:
@@ -296,11 +301,36 @@ class HostedPulls:
             title=f"Merge pull request #{number} from {pull.branch}",
             message=merge_message(self.heads, pull, me=self.dialect.me()),
             at_once=at_once,
+            deletes_branch=parse_branch(pull.branch) is not None,
         )
+        forget_snapshot()  # it moved the main branch
         self._forget()
         if isinstance(answer, Merged) and parse_branch(pull.branch) is not None:
-            self.heads.delete(pull.branch, sha)
+            self._over[pull.branch] = sha
+            if self._listed is None:
+                self._delete_branches()
         return answer
+
+    def _delete_branches(self) -> None:
+        """Delete the branches of what was merged; in a pass at its end, as nothing waits for it."""
+        while self._over:
+            self.heads.delete(*self._over.popitem())
+
+    def _read_for_merge(self, number: int, *, at_once: bool) -> PullRequest:
+        """Read a pull request; of a rollback not what people said, as it needs nobody's word."""
+        row = self.reader.row(number)
+        branch = parse_branch(self.reader.branch(row))
+        if at_once and branch is not None and branch.purpose is Purpose.ROLLBACK:
+            pull = self.reader.as_opened(row)
+            return replace(pull, statuses=self.reader.statuses(number, pull.head))
+        forget_snapshot()  # what it is merged into decides what it needs
+        return self.reader.in_full(row)
+
+    def _open_of(self, branch: str) -> PullRequest | None:
+        """Return the open pull request of a branch, as this pass listed it if it did."""
+        if self._listed is None or "open" not in self._listed:
+            return self.reader.open_of(branch)
+        return next((pull for pull in self._listed["open"] if pull.branch == branch), None)
 
     def _check_stack(self, pull: PullRequest) -> None:
         if not pull.is_stacked:
@@ -345,7 +375,6 @@ class HostedPulls:
         )
 
     def _forget(self) -> None:
-        forget_snapshot()  # a merge of the forge moves the main branch
         if self._listed is not None:
             self._listed.clear()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 
 from modelyard.adapters.forge.guard import makers_of_release
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
 from modelyard.adapters.forge.hosted.dialect import Dialect, Json, person_of
+from modelyard.adapters.forge.hosted.enders import KeptEnders, is_settled
 from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.forge.hosted.mapping import (
     branch_of,
@@ -36,9 +38,6 @@ from modelyard.domain.promotion.pulls import (
 from modelyard.errors import CannotAnswer, OtherBase, YardError
 
 logger = logging.getLogger(__name__)
-
-SETTLED = timedelta(seconds=5)
-"""A forge dates changes to the second: what changed later may change again at that time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +68,7 @@ class PullReader:
         commanded: The reviews that people gave by a command in a comment, by pull request.
         glass: The admin's word to merge a pull request without approvals, by pull request.
         teams: The teams that may approve.
+        enders: Who merged or closed pull requests.
         broken: An error for each open pull request that the last listing left out.
     """
 
@@ -81,6 +81,7 @@ class PullReader:
     commanded: Callable[[int], Iterable[Review]]
     glass: Callable[[int], BrokenGlass | None]
     teams: Teams
+    enders: KeptEnders
     broken: list[CannotAnswer] = field(default_factory=list)
     _said: dict[int, _Said] = field(default_factory=dict)
     _closed: dict[int, tuple[str, PullSummary]] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class PullReader:
                 break  # the newest come first: the rest is known
             if self._is_ours(row):
                 self._closed[row["number"]] = (row["updated_at"], self._summary(row))
+        self.enders.write()
         return tuple(self._closed[number][1] for number in sorted(self._closed))
 
     def get(self, number: int) -> PullRequest:
@@ -155,8 +157,12 @@ class PullReader:
         Raises:
             CannotAnswer: There is none to the main branch with this number.
         """
+        return self.in_full(self.row(number))
+
+    def row(self, number: int) -> Json:
+        """Return what the forge's own page of a pull request begins with; see `get`."""
         try:
-            row = self.api.get(f"{self.place}/pulls/{number}")
+            row: Json = self.api.get(f"{self.place}/pulls/{number}")
         except Answered as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 why = f"there is no pull request {number} in {self.repository}"
@@ -164,16 +170,31 @@ class PullReader:
             raise
         if not self._is_ours(row):
             raise OtherBase(f"pull request {number} is for {row['base']['ref']}, not {self.main}")
-        self._said.pop(number, None)
+        return row
+
+    def in_full(self, row: Json) -> PullRequest:
+        """Return a pull request with all that was said of it until now."""
+        self._said.pop(row["number"], None)
         self.teams.forget()
         self._fetch([row])
         return self._in_full(row)
+
+    def as_opened(self, row: Json) -> PullRequest:
+        """Return a pull request as if nobody had said anything: nobody's approval counts."""
+        summary = self._with_branch(row)
+        asked = self._requesters(row, summary)
+        return PullRequest(
+            **_fields_of(summary),
+            requester=asked[0] if asked else None,
+            unmapped=(summary.head,),
+            is_stacked=bool(row.get("stack")),
+        )
 
     def open_of(self, branch: str) -> PullRequest | None:
         """Return the open pull request of a branch of the repository itself."""
         owner = self.repository.partition("/")[0]
         rows = self.api.pages(f"{self.place}/pulls", state="open", head=f"{owner}:{branch}")
-        of_branch = (row for row in rows if self._branch(row) == branch and self._is_ours(row))
+        of_branch = (row for row in rows if self.branch(row) == branch and self._is_ours(row))
         row = next(of_branch, None)
         return None if row is None else self._in_full(row)
 
@@ -189,27 +210,34 @@ class PullReader:
 
     def _summary(self, row: Json) -> PullSummary:
         """What a closed one is; who closed one of the tool's costs a request, once."""
-        summary = replace(summary_of(row), branch=self._branch(row))
+        summary = self._with_branch(row)
         if parse_branch(summary.branch) is None:
             return replace(summary, on_page=summary.state is PullState.MERGED)
+        number, updated = summary.number, row["updated_at"]
         if summary.state is not PullState.MERGED:
-            return replace(summary, closed_by=self.dialect.closer(summary.number))
+            by = self.enders.find(number, updated, lambda: self.dialect.closer(number))
+            return replace(summary, closed_by=by)
         by = person_of(row.get("merged_by"))
         if by is None:
-            full = self.api.get(f"{self.place}/pulls/{summary.number}")
-            by = person_of(full.get("merged_by"))
+            by = self.enders.find(number, updated, lambda: self._merger(number))
         # Only this account's merges were checked: on the page, others may set the statuses.
         return replace(summary, closed_by=by, by_hand=by != self.dialect.me())
 
-    def _branch(self, row: Json) -> str:
-        """The head branch; of a fork, whose branches have any name, with its owner before it."""
+    def _merger(self, number: int) -> Person | None:
+        return person_of(self.api.get(f"{self.place}/pulls/{number}").get("merged_by"))
+
+    def _with_branch(self, row: Json) -> PullSummary:
+        return replace(summary_of(row), branch=self.branch(row))
+
+    def branch(self, row: Json) -> str:
+        """Return the head branch; of a fork, whose branches have any name, after its owner."""
         name = branch_of(row)
         if not self._is_of_fork(row):
             return name
         return f"{(row.get('user') or {}).get('login', 'fork')}:{name}"
 
     def _in_full(self, row: Json) -> PullRequest:
-        summary = replace(summary_of(row), branch=self._branch(row))
+        summary = self._with_branch(row)
         said = self._read_said(row, summary)
         asked = said.requesters[0] if said.requesters else None
         others = {*said.contributors, *said.requesters} - {summary.author, asked}
@@ -217,7 +245,7 @@ class PullReader:
         of_head = (each for each in reviews if each.sha == summary.head and each.approved)
         approvers = [each.author for each in of_head]
         pull = PullRequest(
-            **{name: getattr(summary, name) for name in PullSummary.__dataclass_fields__},
+            **_fields_of(summary),
             requester=asked,
             contributors=tuple(sorted(others, key=str)),
             unmapped=said.unmapped,
@@ -269,8 +297,7 @@ class PullReader:
             unmapped=unmapped,
             retargeted_at=self.dialect.retargeted_at(summary.number),
         )
-        is_settled = datetime.now(tz=UTC) - datetime.fromisoformat(updated) > SETTLED
-        if is_settled and not unmapped:
+        if is_settled(updated) and not unmapped:
             self._said[summary.number] = said
         return said
 
@@ -291,17 +318,23 @@ class PullReader:
         of a fork is on no record here, and any push is for a moment.
         """
         found: set[Person] = set()
+        commits = []
         for commit in self.api.pages(f"{self.place}/pulls/{summary.number}/commits"):
+            commits.append(str(commit["sha"]))
             people = (person_of(commit.get(role)) for role in ("author", "committer"))
             found |= {person for person in people if person is not None}
-        pushers = None if self._is_of_fork(row) else self._pushers(summary)
+        pushers = None if self._is_of_fork(row) else self._pushers(summary, commits)
         if pushers is None:
             return _sorted(found), (summary.head,)
         return _sorted(found | pushers), ()
 
-    def _pushers(self, summary: PullSummary) -> frozenset[Person] | None:
+    def _pushers(self, summary: PullSummary, commits: list[str]) -> frozenset[Person] | None:
+        # The tool writes each head anew, on the main branch: what others pushed before is not in
+        # it, and all commits that are in it were pushed by somebody since.
+        is_ours = parse_branch(summary.branch) is not None and summary.author == self.dialect.me()
+        wanted = commits if is_ours else []
         try:
-            return self.dialect.pushers(summary.branch, summary.head)
+            return self.dialect.pushers(summary.branch, summary.head, commits=wanted)
         except Answered:  # a token that may not see it
             return None
 
@@ -327,6 +360,10 @@ class PullReader:
                 description=each.get("description") or "",
             )
         return found
+
+
+def _fields_of(summary: PullSummary) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in PullSummary.__dataclass_fields__}
 
 
 def _sorted(people: set[Person] | frozenset[Person]) -> tuple[Person, ...]:

@@ -1,0 +1,75 @@
+"""Keeps in a file who merged or closed each pull request: to ask costs a request for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from modelyard.adapters.kept_file import read_kept, write_kept
+from modelyard.domain.people import Person
+
+SETTLED = timedelta(seconds=5)
+"""A forge dates changes to the second: what changed later may change again at that time."""
+
+
+def is_settled(updated: str) -> bool:
+    """Whether whatever changes now gets another time than this one of the forge."""
+    return datetime.now(tz=UTC) - datetime.fromisoformat(updated) > SETTLED
+
+
+@dataclass(kw_only=True)
+class KeptEnders:
+    """Who merged or closed pull requests of one repository, as of when each was last changed.
+
+    A file that cannot be read is as good as none.
+
+    Args:
+        file: The file.
+        repository: Address of the forge and name of the repository; of another one nothing is read.
+    """
+
+    file: Path
+    repository: str
+    _known: dict[int, tuple[str, Person | None]] | None = None
+    _has_news: bool = field(default=False)
+
+    def find(self, number: int, updated: str, ask: Callable[[], Person | None]) -> Person | None:
+        """Return who ended a pull request that was last changed then; asks if that is not known."""
+        known = self._read().get(number)
+        if known is not None and known[0] == updated:
+            return known[1]
+        found = ask()
+        if is_settled(updated):
+            self._read()[number] = (updated, found)
+            self._has_news = True
+        return found
+
+    def write(self) -> None:
+        """Keep what was asked for since the last time."""
+        if self._has_news:
+            rows = [
+                [number, updated, *((person.login, person.id) if person else ())]
+                for number, (updated, person) in self._read().items()
+            ]
+            write_kept(self.file, {"repository": self.repository, "enders": rows})
+            self._has_news = False
+
+    def _read(self) -> dict[int, tuple[str, Person | None]]:
+        if self._known is None:
+            try:
+                self._known = dict(_parse(read_kept(self.file), self.repository))
+            except (LookupError, TypeError, ValueError):
+                self._known = {}
+        return self._known
+
+
+def _parse(document: Any, repository: str) -> list[tuple[int, tuple[str, Person | None]]]:
+    if document is None or document["repository"] != repository:
+        return []
+    return [
+        (int(number), (str(updated), Person(login=str(who[0]), id=str(who[1])) if who else None))
+        for number, updated, *who in document["enders"]
+    ]
