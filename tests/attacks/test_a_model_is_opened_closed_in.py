@@ -64,7 +64,7 @@ def make_artifact(folder: Path, code: str) -> Artifact:
     import cloudpickle
 
     (folder / "model" / "model.pkl").write_bytes(cloudpickle.dumps(RunsCode(code)))
-    write_serving(folder, model=MODEL, inputs=("minute", "dep_delay"), training=frame)
+    write_serving(folder, model=MODEL, inputs=("minute", "dep_delay"), training=[frame])
     return Artifact(folder=folder, digest=artifact_digest(folder))
 
 

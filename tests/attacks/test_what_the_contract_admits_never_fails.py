@@ -15,6 +15,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,8 +29,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import read_frame
+from modelyard.adapters.store.tables import read_frame, to_parquet
 from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.detection import check_window
 from modelyard.domain.drift.feed_faults import find_duplicates
@@ -63,9 +65,15 @@ def checkout(tmp_path_factory) -> tuple[Path, str]:
     return make_checkout(tmp_path_factory.mktemp("yard"))
 
 
-def profile_of(job: Any, rows: pd.DataFrame, inputs: Any) -> bytes:
+def profile_of(job: Any, inputs: Any) -> bytes:
     """The drift profile that training stores."""
     kept: list[bytes] = []
+    with NamedTemporaryFile(suffix=".parquet") as file:
+        Path(file.name).write_bytes(job.read_file("train.parquet"))
+        return _profile_of(job, StoredRows(Path(file.name), name="train.parquet"), inputs, kept)
+
+
+def _profile_of(job: Any, rows: StoredRows, inputs: Any, kept: list[bytes]) -> bytes:
     store = SimpleNamespace(put_evidence=kept.append)
     known = {name: getattr(job, name) for name in ("model", "version", "read_document")}
     _put_profile(SimpleNamespace(**known, store=store), rows, inputs)  # type: ignore[arg-type]
@@ -87,7 +95,7 @@ def pass_every_step(root: Path, tree: str, model: Model, uris: list[str]) -> boo
         return False
     rows = read_frame(job.read_file("train.parquet"), name="train.parquet").drop(columns="label")
     inputs = [column.name for column in model.inputs]
-    profile = Profile.from_document(json.loads(profile_of(job, rows, inputs)))
+    profile = Profile.from_document(json.loads(profile_of(job, inputs)))
     if model.data.timestamp:
         watch(root, model, uris, profile)
     serve(model, rows)
@@ -496,8 +504,9 @@ def test_a_profile_has_byte_for_byte_what_that_of_version_0_1_had_of_the_same_ro
         model=replace(model, target=Target(column="y")),
         version="v1",
         read_document=lambda _: {"unlabelled": 100},
+        read_file=lambda _: to_parquet(rows),
     )
-    made = json.loads(profile_of(job, rows, rows))
+    made = json.loads(profile_of(job, rows))
     assert made.pop("repeated") == 0.0
     assert {habit["kind"] for habit in made.pop("habits")} >= {"hour", "weekday"}
     # 900 rows were labelled and 100 were not: a feed has all of them, and its last week is whole.

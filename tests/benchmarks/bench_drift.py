@@ -19,7 +19,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 import numpy as np
 
 from modelyard.domain.drift.detection import check_window
-from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.second_look.findings import look_again
 from modelyard.domain.specs.contract import Column, find_breaches
 

@@ -89,7 +89,7 @@ def make_artifact(cache: Path) -> Path:
     folder.mkdir()
     shutil.move(out / "model", folder / "model")
     model = read_spec(Model, (FLIGHTS / "model.yaml").read_bytes(), name="model.yaml")
-    write_serving(folder, model=model, inputs=[*describe_artifact(folder).inputs], training=rows)
+    write_serving(folder, model=model, inputs=[*describe_artifact(folder).inputs], training=[rows])
     predictor = load_predictor(folder, artifact_digest(folder), model.artifact.trusted_types)
     sample = rows[list(_FEATURES)].sample(1000, random_state=7)
     sample.to_parquet(cache / SAMPLE, index=False)

@@ -18,7 +18,8 @@ from error_rates.rates import Rate
 from modelyard.domain.drift.answers import drift_shown, existing_answer
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.detection import check_in_season, confirm_drift
-from modelyard.domain.drift.profile import Profile, build_profile
+from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.regime import (
     Regime,
     RetrainingDays,

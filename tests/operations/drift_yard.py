@@ -20,7 +20,7 @@ from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.store.artifacts import Store, sha256_of
 from modelyard.adapters.store.tables import columns_of
 from modelyard.cli import cli
-from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.heldout import HeldOut, Role

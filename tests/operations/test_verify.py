@@ -84,7 +84,7 @@ def artifact_of(folder: Path, formats: tuple[str, ...], tmp_path: Path) -> str:
         folder,
         model=MODEL,
         inputs=tuple(describe_artifact(folder).inputs),
-        training=flights(),
+        training=[flights()],
     )
     loaded = load_predictor(folder, artifact_digest(folder), TRUSTED, formats=formats)
     write_golden(folder, loaded.golden_of(flights().dropna().head(5)))

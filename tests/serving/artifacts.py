@@ -132,7 +132,7 @@ def make_artifact(
         pyfunc_predict_fn="predict" if is_value else "predict_proba",
     )
     write_serving(
-        folder, model=model, inputs=tuple(describe_artifact(folder).inputs), training=frame
+        folder, model=model, inputs=tuple(describe_artifact(folder).inputs), training=[frame]
     )
     digest = artifact_digest(folder)
     if golden:

@@ -204,15 +204,15 @@ def test_a_signature_that_does_not_agree_with_the_contract_is_refused(copy: Arti
 
 def test_a_feature_no_request_carries_is_refused(tmp_path: Path):
     with pytest.raises(CannotAnswer, match="asks for arr_delay, which no request carries"):
-        write_serving(tmp_path, model=MODEL, inputs=["arr_delay"], training=flights())
+        write_serving(tmp_path, model=MODEL, inputs=["arr_delay"], training=[flights()])
 
 
 def test_serving_json_names_the_segments_that_the_signature_has(tmp_path: Path):
     policy = CanaryPolicy(segments=("carrier", "holiday"))
     model = replace(MODEL, canary=policy)
-    write_serving(tmp_path, model=model, inputs=["carrier"], training=flights())
+    write_serving(tmp_path, model=model, inputs=["carrier"], training=[flights()])
     assert read_serving(tmp_path).segments == ("carrier",)
-    write_serving(tmp_path, model=MODEL, inputs=["carrier"], training=flights())
+    write_serving(tmp_path, model=MODEL, inputs=["carrier"], training=[flights()])
     assert read_serving(tmp_path).segments == ()
     assert "segments" not in json.loads((tmp_path / "serving.json").read_text())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -82,7 +82,7 @@ class Golden:
 
 
 def write_serving(
-    folder: Path, *, model: Model, inputs: Sequence[str], training: pd.DataFrame
+    folder: Path, *, model: Model, inputs: Sequence[str], training: Iterable[pd.DataFrame]
 ) -> Serving:
     """Write `serving.json` into an artifact.
 
@@ -90,7 +90,7 @@ def write_serving(
         folder: The artifact; its digest changes.
         model: The model whose columns and primary output are served.
         inputs: The columns of the signature, in order; see `artifact.describe_artifact`.
-        training: The training rows, with at least these columns.
+        training: The training rows in parts, with at least these columns.
 
     Raises:
         CannotAnswer: The signature names a column that a request does not carry.
@@ -217,21 +217,25 @@ def json_value(value: object) -> object:
     return plain if isinstance(plain, str | int | float) else str(plain)
 
 
-def _training(columns: Sequence[Column], frame: pd.DataFrame) -> Training:
-    levels = {
-        column.name: tuple(sorted(str(level) for level in frame[column.name].dropna().unique()))
-        for column in columns
-        if column.type == "category"
-    }
-    null = {column.name: float(frame[column.name].isna().mean()) for column in columns}
-    ranges = {
-        column.name: (float(frame[column.name].min()), float(frame[column.name].max()))
-        for column in columns
-        if column.type in {"number", "integer"} and frame[column.name].notna().any()
-    }
+def _training(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> Training:
+    rows, nulls = 0, {column.name: 0 for column in columns}
+    levels: dict[str, set[object]] = {c.name: set() for c in columns if c.type == "category"}
+    ranges: dict[str, tuple[float, float]] = {}
+    for part in parts:
+        rows += len(part)
+        for name in nulls:
+            known = part[name].dropna()
+            nulls[name] += len(part) - len(known)
+            if name in levels:
+                levels[name].update(known.unique())
+        for column in columns:
+            known = part[column.name].dropna()
+            if column.type in {"number", "integer"} and len(known):
+                low, high = ranges.get(column.name, (math.inf, -math.inf))
+                ranges[column.name] = min(low, float(known.min())), max(high, float(known.max()))
     return Training(
-        null=null if len(frame) else dict.fromkeys(null, 0.0),
-        levels=levels,
+        null={name: count / max(1, rows) for name, count in nulls.items()},
+        levels={name: tuple(sorted(map(str, found))) for name, found in levels.items()},
         ranges={name: ends for name, ends in ranges.items() if all(map(math.isfinite, ends))},
     )
 

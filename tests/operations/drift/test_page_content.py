@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.adapters.store.evidently_page import ColumnScore
 from modelyard.domain.drift.column_checks import ColumnCheck
-from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
 from modelyard.operations.drift.charts import Bars, Cell, bar_chart, heat_map, line_chart
 from modelyard.operations.drift.page_content import column_bars, difference_in_words

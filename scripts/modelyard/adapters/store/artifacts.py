@@ -254,6 +254,15 @@ class Store:
         """A file that an earlier step stored; `CannotAnswer` when there is none."""
         return self.read_content(f"runs/{workflow}/{name}")
 
+    def fetch_run_file(self, workflow: str, name: str, target: Path) -> str:
+        """Copy such a file to this disk, part by part; returns its SHA-256."""
+        relative = f"runs/{workflow}/{name}"
+        if not self._exists(relative):
+            raise self._lacks(relative, "out of reach")
+        self._copy_file(f"{self._place[1]}/{relative}", target)
+        with target.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def read_run_document(self, workflow: str, name: str) -> dict[str, Any] | None:
         """A JSON document that an earlier step stored, or None."""
         if not self._exists(f"runs/{workflow}/{name}"):

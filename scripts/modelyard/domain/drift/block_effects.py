@@ -45,24 +45,41 @@ class BlockEffects:
     deviation: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class BlockRows:
+    """The rows of a column by bin or level.
+
+    Args:
+        rows: Rows, with and without a value.
+        total: Shape (bins,), all rows with a value.
+        blocks: Shape (blocks, bins), those of each block.
+        block_rows: Shape (blocks,), its rows with and without a value.
+    """
+
+    rows: int
+    total: Counts
+    blocks: Counts
+    block_rows: Integers
+
+    def pairs(self) -> Pairs:
+        """For each block the rows of all others and its own, by bin."""
+        return [(self.total - window, window) for window in self.blocks]
+
+
 def number_effects(
-    values: Floats, bins: Integers, blocks: Integers, edges: Floats, scale: float
+    rows: BlockRows, outside: Integers, edges: Floats, scale: float
 ) -> dict[str, BlockEffects]:
     """The block effects of a number or integer column, by measure.
 
     Args:
-        values: Shape (rows,), NaN for null.
-        bins: Shape (rows,), the bin between `edges`; -1 for null.
-        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows of a block that was cut off.
+        rows: The rows by bin between `edges`.
+        outside: Shape (blocks,), the rows of each block outside the range of all other rows.
         edges: Shape (edges,), ascending.
         scale: The unit of distances.
     """
-    alone = {
-        "null share": _null_gaps(bins < 0, blocks),
-        "rows outside": _outside_shares(values, blocks),
-    }
-    pairs = _pairs(bins, blocks, len(edges) + 1)
-    return {**_summaries(alone), **number_shapes(pairs, edges, scale)}
+    known = np.maximum(1, rows.blocks.sum(axis=1))
+    alone = {"null share": _null_gaps(rows), "rows outside": (outside / known).tolist()}
+    return {**_summaries(alone), **number_shapes(rows.pairs(), edges, scale)}
 
 
 def number_shapes(pairs: Pairs, edges: Floats, scale: float) -> dict[str, BlockEffects]:
@@ -75,20 +92,20 @@ def number_shapes(pairs: Pairs, edges: Floats, scale: float) -> dict[str, BlockE
     )
 
 
-def level_effects(codes: Integers, blocks: Integers, *, listed: int) -> dict[str, BlockEffects]:
+def level_effects(rows: BlockRows, unlisted: Integers) -> dict[str, BlockEffects]:
     """The block effects of a category or boolean column, by measure.
 
     Args:
-        codes: Shape (rows,), the level's number by descending frequency; -1 for null.
-        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows of a block that was cut off.
-        listed: Levels from this number on are counted together.
+        rows: The rows by listed level, those of all others last.
+        unlisted: Shape (blocks,), the rows of each block whose level no other block has, or that is
+            not listed.
     """
-    pooled = np.minimum(codes, listed)
-    pairs = _pairs(pooled, blocks, listed + 1)
-    alone = {
-        "null share": _null_gaps(codes < 0, blocks),
-        "unlisted rows": _unlisted_shares(codes, blocks, pairs, listed),
-    }
+    pairs = rows.pairs()
+    shares = [
+        share_increase(rest[-1] / max(1, rest.sum()), count / max(1, window.sum()))
+        for count, (rest, window) in zip(unlisted, pairs, strict=True)
+    ]
+    alone = {"null share": _null_gaps(rows), "unlisted rows": shares}
     return {**_summaries(alone), **level_shapes(pairs)}
 
 
@@ -132,65 +149,11 @@ def _short(value: float) -> float:
     return round(float(value), 6)
 
 
-def by_group(bins: Integers, groups: Integers, width: int, height: int) -> Counts:
-    """The rows of each group by bin, shape (height, width); without rows of a bin or group -1."""
-    kept = (bins >= 0) & (groups >= 0)
-    flat = np.bincount(groups[kept] * width + bins[kept], minlength=height * width)
-    return flat.reshape(height, width)
-
-
-def _pairs(bins: Integers, blocks: Integers, width: int) -> Pairs:
-    """For each block the rows of all others and its own, by bin."""
-    total = np.bincount(bins[bins >= 0], minlength=width)
-    windows = by_group(bins, blocks, width, int(blocks.max(initial=-1)) + 1)
-    return [(total - window, window) for window in windows]
-
-
-def _null_gaps(null: npt.NDArray[np.bool_], blocks: Integers) -> list[float]:
+def _null_gaps(rows: BlockRows) -> list[float]:
     # Counts of the rest are differences, so no block is compared row by row.
-    nulls, rows = int(np.count_nonzero(null)), len(null)
-    inside = blocks >= 0
-    block_rows = np.bincount(blocks[inside])
-    block_nulls = np.bincount(blocks[inside & null], minlength=len(block_rows))
+    nulls = rows.rows - int(rows.total.sum())
+    block_nulls = rows.block_rows - rows.blocks.sum(axis=1)
     return [
-        null_share_change((nulls - k) / (rows - n), k / n) if rows > n else 0.0
-        for k, n in zip(block_nulls.tolist(), block_rows.tolist(), strict=True)
-    ]
-
-
-def _outside_shares(values: Floats, blocks: Integers) -> list[float]:
-    """Each block's share of rows outside the range of all other rows."""
-    # Most blocks are inside the range of the rest: only the others are compared row by row.
-    height = int(blocks.max(initial=-1)) + 1
-    known = ~np.isnan(values)
-    low, high = np.full(height + 1, np.inf), np.full(height + 1, -np.inf)
-    np.minimum.at(low, blocks[known], values[known])  # -1, cut off, is the last place
-    np.maximum.at(high, blocks[known], values[known])
-    shares = [0.0] * height
-    for block in range(height):
-        rest_low, rest_high = np.delete(low, block).min(), np.delete(high, block).max()
-        if rest_low <= rest_high and (low[block] < rest_low or high[block] > rest_high):
-            own = values[known & (blocks == block)]
-            shares[block] = float(np.mean((own < rest_low) | (own > rest_high)))
-    return shares
-
-
-def _unlisted_shares(codes: Integers, blocks: Integers, pairs: Pairs, listed: int) -> list[float]:
-    """The share of unlisted rows in each block, less the share in the rest.
-
-    A row is unlisted if its level is not in the rest, or is not among the listed levels.
-    """
-    # A level with the same first and last block exists in that block alone.
-    height = len(pairs)
-    known = codes >= 0
-    levels = int(codes.max(initial=-1)) + 1
-    first, last = np.full(levels, height), np.full(levels, -2)
-    np.minimum.at(first, codes[known], blocks[known])
-    np.maximum.at(last, codes[known], blocks[known])
-    own = known & (blocks >= 0)
-    own[own] = (first == last)[codes[own]] | (codes[own] >= listed)
-    unlisted = np.bincount(blocks[own], minlength=height)
-    return [
-        share_increase(rest[-1] / max(1, rest.sum()), rows / max(1, window.sum()))
-        for rows, (rest, window) in zip(unlisted, pairs, strict=True)
+        null_share_change((nulls - k) / (rows.rows - n), k / n) if rows.rows > n else 0.0
+        for k, n in zip(block_nulls.tolist(), rows.block_rows.tolist(), strict=True)
     ]

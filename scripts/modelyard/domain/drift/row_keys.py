@@ -43,10 +43,25 @@ def row_keys(table: Table, columns: Iterable[Column], *, times: Array | None = N
 
 def repeated_share(keys: Keys) -> float:
     """The share of rows whose key another row has too."""
-    if not len(keys):
+    return share_of_runs(np.sort(keys))
+
+
+def share_of_runs(ordered: Keys) -> float:
+    """As `repeated_share`, of keys in ascending order."""
+    # Counts of each key would be as long as the keys again.
+    alike = ordered[1:] == ordered[:-1]
+    if not alike.any():
         return 0.0
-    _, counts = np.unique(keys, return_counts=True)
-    return float(counts[counts > 1].sum() / len(keys))
+    runs = int(alike[0]) + np.count_nonzero(alike[1:] & ~alike[:-1])
+    return float((np.count_nonzero(alike) + runs) / len(ordered))
+
+
+def mix_keys(keys: Keys) -> Keys:
+    """The keys with every bit depending on every other, as SplitMix64 ends; 0 is not 0."""
+    mixed = keys + _GOLDEN
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def known_share(keys: Keys, earlier: Keys) -> float:

@@ -136,6 +136,14 @@ def read_levels(values: Array) -> LevelCounts:
     return LevelCounts(counts=ordered, nulls=nulls, wrong=stray, example=example)
 
 
+def name_truths(values: Array) -> Array:
+    """A column of booleans as the levels `true` and `false`; None if null or unreadable."""
+    truth = read_booleans(values).values
+    names = np.where(truth == 1, "true", "false").astype(object)
+    names[np.isnan(truth)] = None
+    return names
+
+
 def read_column(kind: str, values: Array) -> ColumnValues:
     """A column of any type of the contract but `category`, for which see `read_levels`."""
     return _READERS[kind](values)

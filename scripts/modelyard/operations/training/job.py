@@ -155,8 +155,17 @@ class Job:
             Refused: `fetch` left another one.
         """
         content = self.store.read_run_file(self.workflow, name)
-        self._refuse_changed(name, content, self._fetched.get(name))
+        self._refuse_changed(name, sha256_of(content), self._fetched.get(name))
         return content
+
+    def fetch_file(self, name: str, path: Path) -> None:
+        """Copy a file that an earlier step stored to this disk, without having it in memory.
+
+        Raises:
+            Refused: `fetch` left another one.
+        """
+        found = self.store.fetch_run_file(self.workflow, name, path)
+        self._refuse_changed(name, found, self._fetched.get(name))
 
     def read_document(self, name: str) -> dict[str, Any]:
         """Return a JSON document that an earlier step stored.
@@ -179,11 +188,10 @@ class Job:
         if not self.inputs:
             return {}
         content = self.store.read_run_file(self.workflow, INPUTS)
-        self._refuse_changed(INPUTS, content, self.inputs)
+        self._refuse_changed(INPUTS, sha256_of(content), self.inputs)
         return dict(json.loads(content))
 
-    def _refuse_changed(self, name: str, content: bytes, wanted: str | None) -> None:
-        found = sha256_of(content)
+    def _refuse_changed(self, name: str, found: str, wanted: str | None) -> None:
         if wanted is not None and found != wanted:
             raise Refused(
                 f"{self.store.uri_of('runs', self.workflow, name)}: expected what the step fetch "

@@ -11,12 +11,12 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.signatures import sign_artifact
-from modelyard.adapters.store.tables import LABEL, columns_of, read_frame
+from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.signatures import key_hint
 from modelyard.domain.specs.record import describe_not_watched
@@ -35,9 +35,6 @@ from modelyard.operations.training.trainer import (
 from modelyard.runtime_measure import Measured
 from modelyard.serving import artifact
 from modelyard.serving.documents import GOLDEN, Golden, json_rows, write_golden, write_serving
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +70,9 @@ def train_model(job: Job) -> None:
         else:
             trained, left = read_trained(Path(apart))
         check_trained(job, trained, left)
-        rows = _read_rows(job)
+        # After the trainer has ended: the rows are those that `fetch` left, whatever it did.
+        job.fetch_file("train.parquet", folder / "rows.parquet")
+        rows = StoredRows(folder / "rows.parquet", name="train.parquet")
         try:
             sealed = _seal(job, folder, left / "out" / "model", rows, runtime)
         except Refused as refusal:
@@ -106,7 +105,9 @@ class _Sealed:
     measured: Measured
 
 
-def _seal(job: Job, folder: Path, model: Path, rows: pd.DataFrame, runtime: Runtime) -> _Sealed:
+def _seal(job: Job, folder: Path, model: Path, rows: StoredRows, runtime: Runtime) -> _Sealed:
+    import numpy as np
+
     sealed = folder / "artifact"
     sealed.mkdir()
     shutil.move(str(model), sealed / "model")
@@ -122,9 +123,10 @@ def _seal(job: Job, folder: Path, model: Path, rows: pd.DataFrame, runtime: Runt
         raise Refused(f"the artifact has {size:.1f} MB, the limit is {policy.max_megabytes} MB")
     _refuse_lost_digits(job, description.inputs, rows)
     inputs = list(description.inputs)
-    write_serving(sealed, model=job.model, inputs=inputs, training=rows)
+    write_serving(sealed, model=job.model, inputs=inputs, training=rows.parts(inputs))
     # With replacement, because there may be fewer training rows than golden ones.
-    sample = rows[inputs].sample(GOLDEN_ROWS, random_state=job.spec.seed, replace=True)
+    places = np.random.RandomState(job.spec.seed).choice(len(rows), GOLDEN_ROWS, replace=True)
+    sample = rows.take(places.tolist(), inputs)
     golden = json_rows(sample, inputs)
     mine = Artifact(folder=sealed, digest=artifact_digest(sealed))
     scored = score_tables(runtime, [mine], [golden], job.model, unisolated=job.unisolated)
@@ -139,14 +141,17 @@ def _seal(job: Job, folder: Path, model: Path, rows: pd.DataFrame, runtime: Runt
     )
 
 
-def _refuse_lost_digits(job: Job, types: Mapping[str, str], rows: pd.DataFrame) -> None:
+def _refuse_lost_digits(job: Job, types: Mapping[str, str], rows: StoredRows) -> None:
     """Refuse a signature whose floats cannot hold the whole numbers that were trained on."""
     for column in job.model.inputs:
         exact = EXACT.get(types.get(column.name, ""))
         if column.type != "integer" or exact is None:
             continue
-        known = rows[column.name].dropna()
-        largest = max((abs(int(known.min())), abs(int(known.max()))) if len(known) else (0,))
+        largest = 0
+        for part in rows.parts([column.name]):
+            known = part[column.name].dropna()
+            if len(known):
+                largest = max(largest, abs(int(known.min())), abs(int(known.max())))
         if largest > 2**exact:
             raise Refused(
                 f"column {column.name} has whole numbers up to {largest}, but its type in the "
@@ -156,14 +161,9 @@ def _refuse_lost_digits(job: Job, types: Mapping[str, str], rows: pd.DataFrame) 
             )
 
 
-def _read_rows(job: Job) -> pd.DataFrame:
-    content = job.read_file("train.parquet")
-    return read_frame(content, name="train.parquet").drop(columns=[LABEL])
-
-
 def _write_inputs(job: Job, folder: Path) -> None:
     (folder / "data").mkdir()
-    (folder / "data" / "train.parquet").write_bytes(job.read_file("train.parquet"))
+    job.fetch_file("train.parquet", folder / "data" / "train.parquet")
     (folder / "params.json").write_text(json.dumps(dict(job.spec.parameters)))
     with tarfile.open(fileobj=io.BytesIO(job.read_file("trainer.tar"))) as code:
         _unpack(code, folder / "trainer")
@@ -182,25 +182,17 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
         target.chmod(member.mode & 0o755)
 
 
-def _put_profile(job: Job, rows: pd.DataFrame, inputs: Iterable[str]) -> dict[str, Any]:
+def _put_profile(job: Job, rows: StoredRows, inputs: Iterable[str]) -> dict[str, Any]:
     """Store the drift profile; returns its digest, and what drift will not see by it."""
-    import numpy as np
-
-    from modelyard.domain.drift.profile import build_profile
+    from modelyard.adapters.store.training_parts import parts_of_rows
+    from modelyard.domain.drift.profiling.build import build_profile_of_parts
     from modelyard.domain.drift.watched.not_watched import find_not_watched
 
-    # Rows without days are one block: their floors are the fixed ones.
     timestamp = job.model.data.timestamp
-    blocks = np.zeros(len(rows), dtype=np.int64)
-    if timestamp is not None:
-        moments = rows[timestamp].to_numpy().astype("datetime64[us]")
-        days = (moments - np.nanmin(moments)).astype("timedelta64[D]").astype(np.int64)
-        blocks = np.where(np.isnat(moments), 0, days // job.model.drift.window_days)
     names = set(inputs)
     columns = tuple(column for column in job.model.inputs if column.name in names)
-    table = columns_of(rows[[column.name for column in columns]])
-    times = None if timestamp is None else rows[timestamp].to_numpy()
-    profile = build_profile(table, columns, blocks, times=times)
+    read = parts_of_rows(rows, timestamp, job.model.drift.window_days)
+    profile = build_profile_of_parts(read, columns, has_times=timestamp is not None)
     # A feed has rows that no label comes for too; training left them out.
     seen = 1 + job.read_document("data.json")["unlabelled"] / len(rows)
     profile = replace(profile, block_rows=tuple(round(n * seen) for n in profile.block_rows))

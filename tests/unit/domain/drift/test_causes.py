@@ -7,7 +7,7 @@ import pytest
 
 from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.detection import check_window
-from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
 
 COLUMNS = (

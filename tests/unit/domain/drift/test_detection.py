@@ -16,7 +16,7 @@ from modelyard.domain.drift import detection, effect_sizes, p_values
 from modelyard.domain.drift.block_effects import BlockEffects
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.floors import drift_floor
-from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.column_values import count_rows
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer

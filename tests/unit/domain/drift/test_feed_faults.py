@@ -17,7 +17,8 @@ from modelyard.domain.drift.feed_faults import (
     find_volume_faults,
     last_day,
 )
-from modelyard.domain.drift.profile import Profile, build_profile
+from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.row_keys import repeated_share, row_keys
 from modelyard.domain.specs.contract import Column, describe_breach
 from modelyard.domain.specs.interval import Interval

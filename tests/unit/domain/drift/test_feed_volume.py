@@ -16,7 +16,8 @@ from modelyard.domain.drift.feed_faults import (
     describe_new_level,
     find_volume_faults,
 )
-from modelyard.domain.drift.profile import Profile, build_profile
+from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.interval import Interval
 

@@ -6,7 +6,8 @@ import pytest
 from modelyard.domain.drift.block_effects import BlockEffects
 from modelyard.domain.drift.detection import check_window
 from modelyard.domain.drift.floors import CAPS, FLOORS, drift_floor
-from modelyard.domain.drift.profile import Profile, build_profile, hardly_watched
+from modelyard.domain.drift.profile import Profile, hardly_watched
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
 
 COLUMNS = (Column(name="x", type="number", nullable=True),)

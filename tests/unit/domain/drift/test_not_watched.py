@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from modelyard.domain.drift.profile import build_profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.watched.not_watched import find_not_watched
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DriftPolicy

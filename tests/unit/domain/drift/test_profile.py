@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import modelyard.domain.drift.profile as under_test
+import modelyard.domain.drift.profiling.numbers as under_test
 from modelyard.domain.drift.block_effects import BlockEffects
-from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile, build_profile
+from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer

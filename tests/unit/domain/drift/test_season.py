@@ -9,12 +9,12 @@ import pytest
 from modelyard.domain.drift.detection import check_in_season, check_window, confirm_drift
 from modelyard.domain.drift.profile import (
     Profile,
-    build_profile,
     hardly_watched,
     in_season,
     seasonal_columns,
 )
-from modelyard.domain.drift.season.weeks import WEEKS, weeks_near, year_rows
+from modelyard.domain.drift.profiling.build import build_profile
+from modelyard.domain.drift.season.weeks import WEEKS, find_year, weeks_near
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.interval import Interval
 
@@ -176,17 +176,19 @@ def test_every_week_of_the_calendar_has_a_season_around_it(first):
 
 
 def test_rows_without_a_time_belong_to_no_week():
-    times = (DAY_ONE + np.arange(YEAR)).astype("datetime64[us]")
-    times[:10] = np.datetime64("NaT")
-    assert year_rows(times, np.arange(YEAR) // 7) is None  # a year is no longer known
-    times = (DAY_ONE + np.arange(2 * YEAR)).astype("datetime64[us]")
-    times[:10] = np.datetime64("NaT")
-    year = year_rows(times, np.arange(2 * YEAR) // 7)
+    days = (DAY_ONE + np.arange(2 * YEAR)).astype(np.int64)
+    blocks = np.arange(2 * YEAR) // 7
+    assert find_year(days[10:YEAR], blocks[10:YEAR]) is None  # no year is known
+    year = find_year(days[10:], blocks[10:])
     assert year is not None
-    assert set(year.weeks[:10]) == set(year.blocks[:10]) == {-1}
     assert year.near.shape == (2 * WEEKS, WEEKS)
     assert not year.near[0].any()
-    assert year_rows(np.full(3, np.datetime64("NaT")), np.zeros(3, dtype=np.int64)) is None
+    times = (DAY_ONE + np.arange(2 * YEAR)).astype("datetime64[us]")
+    times[:10] = np.datetime64("NaT")
+    placed = year.place(times, blocks)
+    assert set(placed.weeks[:10]) == set(placed.blocks[:10]) == {-1}
+    assert not placed.before_last[:10].any()
+    assert find_year(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)) is None
 
 
 def nights(seed, step):

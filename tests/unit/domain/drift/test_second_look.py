@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from modelyard.domain.drift.profile import Profile, build_profile
+from modelyard.domain.drift.profile import Profile
+from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.second_look.findings import confirm_findings, look_again
-from modelyard.domain.drift.second_look.habits import find_habits, measure_habits
+from modelyard.domain.drift.second_look.habits import measure_habits
 from modelyard.domain.specs.contract import Column
 
 COLUMNS = tuple(Column(name=name, type="number", nullable=True) for name in ("temp", "dew", "rain"))
@@ -30,7 +31,7 @@ def weather(random, weeks, *, since="2024-01-01"):
 
 TRAINED, TIMES = weather(np.random.default_rng(0), WEEKS)
 BLOCKS = np.arange(len(TIMES)) // WEEK
-HABITS = find_habits(TRAINED, COLUMNS, BLOCKS, TIMES)
+HABITS = build_profile(TRAINED, COLUMNS, BLOCKS, times=TIMES).habits
 
 
 def found(table, times, usual_rows=WEEK):
@@ -89,7 +90,8 @@ def test_distinct_values_of_a_window_with_few_rows_are_not_compared():
 
 
 def test_the_correlation_is_spearmans():
-    measured = measure_habits(TRAINED, TIMES, np.arange(WEEK))
+    week = {name: values[:WEEK] for name, values in TRAINED.items()}
+    measured = measure_habits(week, TIMES[:WEEK])
     rho = spearmanr(TRAINED["temp"][:WEEK], TRAINED["rain"][:WEEK]).statistic
     assert measured["rank correlation", ("temp", "rain")][0] == pytest.approx(rho)
 
@@ -104,7 +106,7 @@ def test_nulls_and_constants_have_no_relation_and_no_error():
 
 
 def test_of_training_with_few_blocks_no_habit_is_known():
-    assert find_habits(TRAINED, COLUMNS, BLOCKS // 4, TIMES) == ()
+    assert build_profile(TRAINED, COLUMNS, BLOCKS // 4, times=TIMES).habits == ()
 
 
 def test_what_is_confirmed_is_in_the_latest_window_and_enough_others():
@@ -131,7 +133,7 @@ def test_weeks_like_those_of_training_are_seldom_flagged_and_hardly_ever_confirm
     random, flagged, confirmed, weeks = np.random.default_rng(5), 0, 0, 0
     for _ in range(6):
         trained, times = weather(random, WEEKS)
-        habits = find_habits(trained, COLUMNS, BLOCKS, times)
+        habits = build_profile(trained, COLUMNS, BLOCKS, times=times).habits
         table, times = weather(random, 12, since="2024-07-01")
         looks = []
         for week in range(12):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from modelyard.domain.drift.block_effects import BlockEffects, Integers, by_group
+from modelyard.domain.drift.block_effects import BlockEffects
 from modelyard.domain.drift.effect_sizes import Counts
 from modelyard.domain.drift.floors import drift_floor
-from modelyard.domain.drift.season.weeks import WEEKS, YearRows
+from modelyard.domain.drift.season.weeks import Booleans
 
 # A column is compared with its season if that lowers a floor to this share and raises none by as
 # much as this. A step within the year keeps half of its effect: on one side of it are neighbours.
@@ -33,33 +31,42 @@ class Season:
     effects: Mapping[str, BlockEffects]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeasonRows:
+    """The rows of a column by bin or level, where a year is known.
+
+    Args:
+        near: Shape (blocks, WEEKS), whether a week is in the season of a block.
+        weeks: Shape (WEEKS, bins), the rows of each week.
+        blocks: Shape (blocks, bins), the rows of each block that have a time.
+        before_last: Shape (bins,), the rows of the season of the last block, a year before it.
+    """
+
+    near: Booleans
+    weeks: Counts
+    blocks: Counts
+    before_last: Counts
+
+
 def find_season(
-    year: YearRows | None,
-    bins: Integers,
-    width: int,
-    effects: Mapping[str, BlockEffects],
-    summarize: Summaries,
+    rows: SeasonRows | None, effects: Mapping[str, BlockEffects], summarize: Summaries
 ) -> Season | None:
     """The seasons of a column; None if no year is known or the column does not follow it.
 
     Args:
-        year: The rows by week and block.
-        bins: Shape (rows,), the bin or level of each row; -1 for null.
-        width: The number of bins.
+        rows: The rows by week and block.
         effects: The effects of each block against all other rows.
         summarize: The effects by measure from pairs of other rows and a block's rows.
     """
-    if year is None or not len(year.near):
+    if rows is None or not len(rows.near):
         return None
-    weeks = by_group(bins, year.weeks, width, WEEKS)
-    blocks = by_group(bins, year.blocks, width, len(year.near))
-    rest = year.near.astype(weeks.dtype) @ weeks - blocks
+    weeks, blocks, earlier = rows.weeks, rows.blocks, rows.before_last
+    rest = rows.near.astype(weeks.dtype) @ weeks - blocks
     found = summarize(list(zip(rest, blocks, strict=True)))
     ratios = [drift_floor(name, found) / drift_floor(name, effects) for name in found]
     if not ratios or min(ratios) > _LOWER or max(ratios) >= _HIGHER:
         return None
     # Where the last block is not as its season before, a new regime has begun: all rows know it.
-    earlier = by_group(bins, np.where(year.before_last, 0, -1), width, 1)[0]
     last = summarize([(earlier, blocks[-1])])
     if not earlier.any() or any(last[name].largest >= drift_floor(name, found) for name in last):
         return None

@@ -31,52 +31,72 @@ Booleans = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class YearRows:
-    """The rows of data that knows a year.
+    """Where rows are in a year.
 
     Args:
         weeks: Shape (rows,), the week of the year of each row, from 0; -1 without a time.
-        blocks: Shape (rows,), the calendar block of each row; -1 outside whole blocks.
-        near: Shape (blocks, WEEKS), whether a week is in the season of a block.
+        blocks: Shape (rows,), the calendar block of each row; -1 outside whole blocks, and without
+            a time.
         before_last: Shape (rows,), whether a row is within a fortnight of the last block's days of
             the year, and at least half a year older.
     """
 
     weeks: Integers
     blocks: Integers
-    near: Booleans
     before_last: Booleans
 
 
-def year_rows(times: npt.NDArray[Any], blocks: Integers) -> YearRows | None:
-    """The rows by week and block; None if they do not know a year.
+@dataclass(frozen=True, kw_only=True)
+class Year:
+    """A year that data knows.
 
     Args:
-        times: Shape (rows,): each row's time.
-        blocks: Shape (rows,), 0, 1, 2 ...; -1 for rows of a block that was cut off.
+        near: Shape (blocks, WEEKS), whether a week is in the season of a block.
+        beside: Shape (WEEKS,), whether a week is within a fortnight of the last block's.
+        until: The day, counted from 1970, that is half a year before the last block.
     """
-    days = times.astype("datetime64[D]")
-    known = ~np.isnat(days)
-    numbers = days.astype(np.int64)
-    if not known.any() or np.ptp(numbers[known]) + 1 < LEAST_DAYS:
+
+    near: Booleans
+    beside: Booleans
+    until: int
+
+    def place(self, times: npt.NDArray[Any], blocks: Integers) -> YearRows:
+        """Where rows of these times and blocks are."""
+        days = times.astype("datetime64[D]")
+        known = ~np.isnat(days)
+        weeks = np.where(known, _week_of(days), -1)
+        return YearRows(
+            weeks=weeks,
+            blocks=np.where(known, blocks, -1),
+            before_last=known & self.beside[weeks] & (days.astype(np.int64) < self.until),
+        )
+
+
+def find_year(days: Integers, blocks: Integers) -> Year | None:
+    """The year that rows know; None if they know none.
+
+    Args:
+        days: The day of each row, counted from 1970; each day of a block is enough.
+        blocks: Their blocks, 0, 1, 2 ...; -1 for rows of a block that was cut off.
+    """
+    if not len(days) or np.ptp(days) + 1 < LEAST_DAYS:
         return None
-    weeks = np.where(known, _week_of(days), -1)
-    if _longest_gap(np.bincount(weeks[known], minlength=WEEKS) > 0) > _LONGEST_GAP:
+    weeks = _week_of(days.astype("datetime64[D]"))
+    if _longest_gap(np.bincount(weeks, minlength=WEEKS) > 0) > _LONGEST_GAP:
         return None
-    blocks = np.where(known, blocks, -1)
     height = int(blocks.max(initial=-1)) + 1
     first = np.full(height + 1, np.iinfo(np.int64).max)  # -1, cut off, is the last place
     last = np.full(height + 1, np.iinfo(np.int64).min)
-    np.minimum.at(first, blocks[known], numbers[known])
-    np.maximum.at(last, blocks[known], numbers[known])
+    np.minimum.at(first, blocks, days)
+    np.maximum.at(last, blocks, days)
     near = np.zeros((height, WEEKS), dtype=np.bool_)
     for block in np.unique(blocks[blocks >= 0]).tolist():
         near[block] = _weeks_near(int(first[block]), int(last[block]) + 1)
-    before_last = np.zeros(len(blocks), dtype=np.bool_)
-    if height:
-        since, until = int(first[height - 1]), int(last[height - 1]) + 1
-        beside = _weeks_near(since, until, margin=SLIP_DAYS)
-        before_last = known & beside[weeks] & (numbers < since - LEAST_DAYS // 2)
-    return YearRows(weeks=weeks, blocks=blocks, near=near, before_last=before_last)
+    if not height:
+        return Year(near=near, beside=np.zeros(WEEKS, dtype=np.bool_), until=0)
+    since, until = int(first[height - 1]), int(last[height - 1]) + 1
+    beside = _weeks_near(since, until, margin=SLIP_DAYS)
+    return Year(near=near, beside=beside, until=since - LEAST_DAYS // 2)
 
 
 def weeks_near(days: Interval, *, later: int = 0) -> Booleans:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from modelyard.domain.drift.second_look.chosen_rows import choose_rows
 from modelyard.domain.drift.second_look.habits import (
     Habit,
     Kind,
@@ -59,9 +60,11 @@ def look_again(
     """
     if not habits:
         return ()
-    rows = np.arange(len(times))
-    found = measure_habits(number_columns(table, columns), times, rows)
-    is_usual = _ROWS[0] * usual_rows <= len(rows) <= _ROWS[1] * usual_rows
+    numbers = number_columns(table, columns)
+    rows = choose_rows(numbers, times)
+    chosen = {name: values[rows] for name, values in numbers.items()}
+    found = measure_habits(chosen, times[rows])
+    is_usual = _ROWS[0] * usual_rows <= len(times) <= _ROWS[1] * usual_rows
     findings = []
     for habit in habits:
         now = found.get((habit.kind, habit.columns))

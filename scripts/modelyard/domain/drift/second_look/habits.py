@@ -14,7 +14,6 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from modelyard.domain.specs.column_values import Array, Floats, Table, read_column
 from modelyard.domain.specs.contract import Column
@@ -24,9 +23,6 @@ ALPHA = 0.01
 
 MOST_NUMBERS = 16
 """Number columns whose pairs are looked at; their number grows with the square."""
-
-MOST_ROWS = 5_000
-"""Rows of a block or window that are looked at, evenly spread; more would only cost time."""
 
 LEAST_BLOCKS = 8
 _FACTOR = 1.25  # of the largest effect of a block, as for the drift floors
@@ -42,7 +38,6 @@ LEAST: Mapping[Kind, float] = {
 }
 """Least effect that matters: differences of shares (total variation for clocks) or of a rho."""
 
-Blocks = npt.NDArray[np.int64]
 Key = tuple[Kind, tuple[str, ...]]
 
 
@@ -63,24 +58,9 @@ class Habit:
     floor: float
 
 
-def find_habits(
-    table: Table, columns: Sequence[Column], blocks: Blocks, times: Array
-) -> tuple[Habit, ...]:
-    """The habits of training data; none with fewer than `LEAST_BLOCKS` blocks.
-
-    Args:
-        table: The training data.
-        columns: The columns to watch.
-        blocks: Shape (rows,): 0, 1, 2 ...; -1 for rows of a block that was cut off.
-        times: Shape (rows,): each row's time.
-    """
-    count = int(blocks.max(initial=-1)) + 1
-    if count < LEAST_BLOCKS:
-        return ()
-    numbers = number_columns(table, columns)
-    measured = [
-        measure_habits(numbers, times, np.flatnonzero(blocks == each)) for each in range(count)
-    ]
+def find_habits(measured: Sequence[Mapping[Key, Floats]]) -> tuple[Habit, ...]:
+    """The habits of training data, from those of each of its calendar blocks."""
+    count = len(measured)
     kept = [key for key in measured[0] if all(key in each for each in measured)]
     habits = []
     for kind, names in kept:
@@ -106,13 +86,10 @@ def number_columns(table: Table, columns: Sequence[Column]) -> dict[str, Floats]
     return {each.name: read_column(each.type, table[each.name]).values for each in names}
 
 
-def measure_habits(
-    numbers: Mapping[str, Floats], times: Array, rows: npt.NDArray[np.intp]
-) -> dict[Key, Floats]:
+def measure_habits(numbers: Mapping[str, Floats], times: Array) -> dict[Key, Floats]:
     """Every habit of some rows."""
-    rows = rows[:: -(-len(rows) // MOST_ROWS) or 1]
     found: dict[Key, Floats] = {}
-    hours = times[rows].astype("datetime64[h]")
+    hours = times.astype("datetime64[h]")
     hours = hours[~np.isnat(hours)].astype(np.int64)
     if hours.size:
         found["hour", ()] = np.bincount(hours % 24, minlength=24) / hours.size
@@ -120,8 +97,7 @@ def measure_habits(
         weekdays = (hours // 24 + 3) % 7
         found["weekday", ()] = np.bincount(weekdays, minlength=7) / hours.size
     ranks: dict[str, Floats] = {}
-    for column, values in numbers.items():
-        own = values[rows]
+    for column, own in numbers.items():
         known = own[~np.isnan(own)]
         if not known.size:
             continue

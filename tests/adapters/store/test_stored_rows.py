@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from modelyard.adapters.store.stored_rows import PART_ROWS, StoredRows
+from modelyard.adapters.store.tables import to_parquet
+from modelyard.adapters.store.training_parts import parts_of_rows
+from modelyard.domain.drift.profiling.build import build_profile, build_profile_of_parts
+from modelyard.domain.specs.contract import Column
+from modelyard.errors import CannotAnswer
+
+ROWS = PART_ROWS + 1_000
+COLUMNS = (
+    Column(name="n", type="number", nullable=True),
+    Column(name="i", type="integer", nullable=True),
+    Column(name="c", type="category", nullable=True),
+    Column(name="b", type="boolean", nullable=True),
+)
+
+
+def frame() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    times = np.datetime64("2024-01-01", "us") + random.integers(0, 10**13, ROWS)
+    times[:3] = np.datetime64("NaT")
+    whole = pd.array(random.integers(2**53, 2**60, ROWS), dtype="Int64")
+    whole[-1] = pd.NA  # of the first part no value is missing
+    names = np.array(["a", "b", None], dtype=object)
+    return pd.DataFrame(
+        {
+            "at": times,
+            "n": np.where(random.random(ROWS) < 0.1, np.nan, random.normal(size=ROWS)),
+            "i": whole,
+            "c": np.append(names[random.integers(0, 3, ROWS - 1)], "only in the last part"),
+            "b": np.append(np.array([True, False])[random.integers(0, 2, ROWS - 1)], None),
+            "dict": pd.Categorical(names[random.integers(0, 2, ROWS)]),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "train.parquet"
+    path.write_bytes(to_parquet(frame()))
+    return StoredRows(path, name="train.parquet")
+
+
+def test_the_parts_are_the_rows_with_the_types_of_the_whole(stored):
+    parts = list(stored.parts(["i", "n"]))
+    assert (len(parts), len(stored)) == (2, ROWS)
+    whole = pd.concat(parts, ignore_index=True)
+    pd.testing.assert_frame_equal(whole, frame()[["i", "n"]])
+    assert sum(len(part) for part in stored.parts([])) == ROWS
+
+
+def test_rows_are_taken_as_pandas_samples_them(stored):
+    names = ["c", "i", "at"]
+    places = np.random.RandomState(7).choice(ROWS, 20, replace=True)
+    expected = frame()[names].sample(20, random_state=7, replace=True).reset_index(drop=True)
+    pd.testing.assert_frame_equal(stored.take(places.tolist(), names), expected)
+
+
+@pytest.mark.parametrize("group", [1_000, ROWS])
+def test_the_profile_of_a_file_is_that_of_its_rows_in_memory(tmp_path, group):
+    whole = frame()
+    table = pa.Table.from_pandas(whole)
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=group)
+    rows = StoredRows(tmp_path / "rows.parquet", name="rows.parquet")
+    moments = whole["at"].to_numpy()
+    days = (moments - np.nanmin(moments)).astype("timedelta64[D]").astype(np.int64)
+    blocks = np.where(np.isnat(moments), 0, days // 7)
+    expected = build_profile(
+        {c.name: whole[c.name].to_numpy(object if c.type == "boolean" else None) if c.name != "i"
+         else whole["i"].to_numpy(dtype=np.float64, na_value=np.nan) for c in COLUMNS},
+        COLUMNS, blocks, times=moments,
+    )  # fmt: skip
+    read = parts_of_rows(rows, "at", 7)
+    assert build_profile_of_parts(read, COLUMNS, has_times=True) == expected
+
+
+def test_a_file_without_rows_or_times_has_a_profile(tmp_path):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(to_parquet(frame()[:0]))
+    empty = parts_of_rows(StoredRows(path, name="x"), "at", 7)
+    assert build_profile_of_parts(empty, COLUMNS, has_times=True).rows == 0
+    path.write_bytes(to_parquet(frame().assign(at=np.datetime64("NaT", "us"))[:50]))
+    timeless = parts_of_rows(StoredRows(path, name="x"), "at", 7)
+    assert build_profile_of_parts(timeless, COLUMNS, has_times=True).blocks == 1
+    no_days = parts_of_rows(StoredRows(path, name="x"), None, 7)
+    assert build_profile_of_parts(no_days, COLUMNS, has_times=False).blocks == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no table PAR1", None], ids=["empty", "bad", "cut"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    buffer = io.BytesIO(to_parquet(frame()[:99]))
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(buffer.getvalue()[:-50] if content is None else content)
+    with pytest.raises(CannotAnswer, match=r"train\.parquet: not readable as a table"):
+        StoredRows(path, name="train.parquet")

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.domain.drift.detection import check_window
+from modelyard.domain.drift.profiling.build import build_profile, build_profile_of_parts
+from modelyard.domain.drift.profiling.numbers import _take_scale
+from modelyard.domain.drift.profiling.parts import Part
+from modelyard.domain.specs.contract import Column
+
+COLUMNS = (
+    Column(name="x", type="number", nullable=True),
+    Column(name="whole", type="integer", nullable=True),
+    Column(name="c", type="category", nullable=True),
+    Column(name="b", type="boolean", nullable=True),
+)
+DAY_ONE = np.datetime64("2024-01-01T09:00", "us")
+
+
+def training(seed, rows, days):
+    """Rows of some days, a few without a time, in an order of their own."""
+    random = np.random.default_rng(seed)
+    minutes = random.integers(0, days * 1440, rows)
+    times = DAY_ONE + minutes.astype("timedelta64[m]")
+    season = np.sin(minutes / 1440 / 58)
+    times[random.random(rows) < 0.02] = np.datetime64("NaT")
+    whole = random.choice([-3.0, 0.0, 0.0, 2.0**53 - 1, np.nan], rows)
+    names = [None, "often", "often", *(f"level {n}" for n in range(260))]
+    table = {
+        "x": np.where(random.random(rows) < 0.1, np.nan, random.normal(size=rows) + 3 * season),
+        "whole": whole,
+        "c": np.array(names, dtype=object)[random.zipf(1.4, rows) % len(names)],
+        "b": np.array([True, False, None], dtype=object)[random.integers(0, 3, rows)],
+    }
+    known = ~np.isnat(times)
+    since = times[known].min() if known.any() else DAY_ONE
+    blocks = np.where(known, (times - since).astype("timedelta64[D]").astype(np.int64) // 7, 0)
+    return table, blocks, times
+
+
+def in_parts(table, blocks, times, pieces):
+    """Reads the rows in these pieces; each reads them in an order of its own."""
+    random = np.random.default_rng(0)
+
+    def read(names):
+        for place in random.permutation(len(pieces)).tolist():
+            rows = pieces[place]
+            yield Part(
+                table={name: table[name][rows] for name in names},
+                blocks=blocks[rows],
+                times=None if times is None else times[rows],
+            )
+
+    return read
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    rows=st.integers(0, 400),
+    days=st.sampled_from([3, 90, 400, 800]),
+    cuts=st.lists(st.floats(0, 1), max_size=6),
+    has_times=st.booleans(),
+)
+def test_any_cut_and_any_order_of_the_parts_gives_the_same_profile(
+    seed, rows, days, cuts, has_times
+):
+    table, blocks, times = training(seed, rows, days)
+    known = times if has_times else None
+    whole = build_profile(table, COLUMNS, blocks, times=known)
+    order = np.random.default_rng(seed).permutation(rows)
+    pieces = np.split(order, sorted(int(cut * rows) for cut in cuts))
+    read = in_parts(table, blocks, known, pieces)
+    profile = build_profile_of_parts(read, COLUMNS, has_times=has_times)
+    assert json.dumps(profile.to_document()) == json.dumps(whole.to_document())
+    window = {name: values[: rows // 2] for name, values in table.items()}
+    assert check_window(profile, window, least_rows=1) == check_window(whole, window, least_rows=1)
+
+
+def test_rows_of_large_blocks_are_chosen_by_what_they_hold_in_any_order():
+    table, blocks, times = training(1, 80_000, 56)
+    times = times.astype("datetime64[h]").astype("datetime64[us]")  # many rows are alike
+    whole = build_profile(table, COLUMNS, blocks, times=times)
+    assert np.bincount(blocks).max() > 9_000
+    pieces = np.array_split(np.random.default_rng(2).permutation(80_000), 7)
+    read = in_parts(table, blocks, times, pieces)
+    assert build_profile_of_parts(read, COLUMNS, has_times=True) == whole
+    assert whole.habits
+
+
+def test_a_profile_of_many_small_blocks_reads_its_columns_in_turns(monkeypatch):
+    table, blocks, times = training(3, 3_000, 400)
+    whole = build_profile(table, COLUMNS, blocks, times=times)
+    monkeypatch.setattr("modelyard.domain.drift.profiling.build._MOST_COUNTS", 1)
+    assert build_profile(table, COLUMNS, blocks, times=times) == whole
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_scale_of_values_without_a_spread_is_numpys_standard_deviation(seed):
+    random = np.random.default_rng(seed)
+    values = np.sort(np.where(random.random(9_999) < 0.8, 0.1, random.normal(size=9_999)))
+    places = np.ceil(len(values) * np.array([0.001, 0.999]) - 1).astype(int)
+    expected = float(np.std(np.clip(values, *values[places])))
+    assert _take_scale(values) == expected
