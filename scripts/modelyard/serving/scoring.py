@@ -7,7 +7,7 @@ in forms that do not depend on a version of a library: Parquet, JSON and plain a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 RESULT = "result.json"
 RAISED = "raised"
 """The kind of a failure that no part of the toolkit raised: the model's own code did."""
+
+PART_ROWS = 2**20
+"""Rows that are scored at a time."""
+
+_BUFFER = 2**20  # bytes of a column that are read ahead
 
 _KINDS: Mapping[str, type[YardError]] = {
     kind.__name__: kind for kind in (Refused, VersionFault, StepCrash, CannotAnswer)
@@ -128,7 +133,8 @@ def _score_all(order: Order, number: int, model: ModelFile) -> dict[int, Failure
     failures = {}
     for place, table in enumerate(order.tables):
         try:
-            scores = predictor.scores(_read(Path(table), predictor.serving))
+            parts = _read(Path(table), predictor.serving)
+            scores = np.concatenate([predictor.scores(part) for part in parts])
             np.save(scores_file(Path(order.out), number, place), scores, allow_pickle=False)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             failures[place] = failure_of(error)
@@ -145,14 +151,25 @@ def _open(model: ModelFile) -> Predictor:
     )
 
 
-def _read(table: Path, serving: Serving) -> pd.DataFrame:
+def _read(table: Path, serving: Serving) -> Iterator[pd.DataFrame]:
+    """The rows, in parts where they are very many: no part has its features in memory for long."""
     import pandas as pd  # noqa: PLC0415 - as above
 
     from modelyard.serving.inputs import frame_of_rows  # noqa: PLC0415 - as above
 
     if table.suffix == ".json":
-        return frame_of_rows(serving.inputs, json.loads(table.read_bytes()))
-    return pd.read_parquet(table)
+        yield frame_of_rows(serving.inputs, json.loads(table.read_bytes()))
+        return
+    import pyarrow as pa  # noqa: PLC0415 - as above
+    from pyarrow import parquet  # noqa: PLC0415 - as above
+
+    with parquet.ParquetFile(table, buffer_size=_BUFFER) as file:
+        # A model may round sums of other parts differently, so what fits is one part.
+        if file.metadata.num_rows <= PART_ROWS:
+            yield pd.read_parquet(table)
+            return
+        for batch in file.iter_batches(PART_ROWS):
+            yield pa.Table.from_batches([batch]).to_pandas().reset_index(drop=True)
 
 
 def failure_of(error: Exception) -> Failure:

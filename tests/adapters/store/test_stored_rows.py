@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from modelyard.adapters.store.stored_rows import PART_ROWS, StoredRows
-from modelyard.adapters.store.tables import to_parquet
+from modelyard.adapters.store.stored_rows import PART_ROWS, StoredRows, StoredTable
+from modelyard.adapters.store.tables import columns_of, to_parquet
 from modelyard.adapters.store.training_parts import parts_of_rows
 from modelyard.domain.drift.profiling.build import build_profile, build_profile_of_parts
 from modelyard.domain.specs.contract import Column
@@ -102,3 +102,31 @@ def test_a_damaged_file_is_named(tmp_path, content):
     path.write_bytes(buffer.getvalue()[:-50] if content is None else content)
     with pytest.raises(CannotAnswer, match=r"train\.parquet: not readable as a table"):
         StoredRows(path, name="train.parquet")
+
+
+def test_a_copy_without_some_columns_has_the_types_of_the_others(stored, tmp_path):
+    stored.copy_without({"n", "c"}, tmp_path / "copy.parquet")
+    expected = frame().drop(columns=["n", "c"])
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "copy.parquet"), expected)
+
+
+def test_a_column_is_read_when_it_is_asked_for(stored):
+    table = StoredTable(stored)
+    assert list(table) == list(frame())
+    assert "n" in table
+    assert "label" not in table
+    for name, values in columns_of(frame()).items():
+        np.testing.assert_array_equal(table[name], values)
+    with pytest.raises(KeyError):
+        table["label"]
+
+
+def test_a_name_with_a_dot_is_not_a_part_of_another_column(tmp_path):
+    rows = pd.DataFrame({"a": [1, 2], "a.b": [3, 4]})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    stored = StoredRows(tmp_path / "rows.parquet", name="x")
+    assert stored.column("a").tolist() == [1, 2]
+    (part,) = stored.parts(["a"])
+    assert list(part) == ["a"]
+    stored.copy_without({"a"}, tmp_path / "copy.parquet")
+    assert list(pd.read_parquet(tmp_path / "copy.parquet")) == ["a.b"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.adapters.store.tables import columns_of
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
     from pyarrow import parquet
 
 PART_ROWS = 131_072
@@ -29,7 +31,7 @@ class StoredRows:
     """
 
     def __init__(self, path: Path, *, name: str) -> None:
-        self._path, self._name = path, name
+        self.path, self._name = path, name
         with self._open() as file:
             self._rows = int(file.metadata.num_rows)
             self.columns: tuple[str, ...] = tuple(file.schema_arrow.names)
@@ -63,16 +65,53 @@ class StoredRows:
                     done += len(batch)
         return _plain(pa.concat_tables(found).take(order.reshape(-1)), names)
 
+    def column(self, name: str) -> pd.Series[Any]:
+        """All rows of one column."""
+        with self._open() as file:
+            return _plain(file.read(columns=[name]), [name])[name]
+
+    def copy_without(self, names: Collection[str], path: Path) -> None:
+        """Write the rows to another file without these columns; Arrow keeps every type as it is."""
+        from pyarrow import parquet
+
+        kept = [name for name in self.columns if name not in names]
+        with self._open() as file:
+            schema = file.schema_arrow.empty_table().select(kept).schema
+            with parquet.ParquetWriter(path, schema) as copy:
+                for batch in file.iter_batches(PART_ROWS, columns=kept):
+                    copy.write_batch(batch.select(kept).cast(schema))
+
     @contextmanager
     def _open(self) -> Iterator[parquet.ParquetFile]:
         import pyarrow as pa
         from pyarrow import parquet
 
         try:
-            with parquet.ParquetFile(self._path, buffer_size=_BUFFER) as file:
+            with parquet.ParquetFile(self.path, buffer_size=_BUFFER) as file:
                 yield file
         except (OSError, pa.ArrowException) as error:
             raise CannotAnswer(f"{self._name}: not readable as a table: {error}") from error
+
+
+class StoredTable(Mapping[str, "NDArray[Any]"]):
+    """The rows as the domain reads tables; a column is in memory while somebody has it."""
+
+    def __init__(self, rows: StoredRows) -> None:
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """A column."""
+        if name not in self._rows.columns:
+            raise KeyError(name)
+        return columns_of(self._rows.column(name).to_frame())[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the columns."""
+        return iter(self._rows.columns)
+
+    def __len__(self) -> int:
+        """The number of columns."""
+        return len(self._rows.columns)
 
 
 def _frame(batch: pa.RecordBatch, names: Sequence[str]) -> pd.DataFrame:

@@ -40,6 +40,9 @@ _MOST_SECONDS = 3600
 """For all tables: a model that never answers must not hold a step for ever."""
 
 
+Rows = Path | bytes | list[dict[str, object]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
     """An artifact to score with: its folder and its digest."""
@@ -80,7 +83,7 @@ class Scored:
 def score_tables(
     runtime: Runtime,
     artifacts: Sequence[Artifact],
-    tables: Sequence[bytes | list[dict[str, object]]],
+    tables: Sequence[Rows],
     model: Model,
     *,
     unisolated: Unisolated = Unisolated.REFUSED,
@@ -91,7 +94,7 @@ def score_tables(
     Args:
         runtime: The runtime that the artifacts' versions pin.
         artifacts: The artifacts.
-        tables: Rows, as Parquet, or as a request has them.
+        tables: Rows, as Parquet in memory or in a file, or as a request has them.
         model: The model, which says what the artifacts may be made of and what they may use.
         unisolated: Whether a model that runs code may be opened in a pod that cannot close it in.
         ways: The ways of closing it in to try.
@@ -154,15 +157,20 @@ def measured_alone(
     return score_tables(runtime, [], [], model, unisolated=unisolated).measured
 
 
-def _shape(rows: bytes | list[dict[str, object]], model: Model) -> tuple[int, ...]:
+def _shape(rows: Rows, model: Model) -> tuple[int, ...]:
     """The shape of a model's scores for these rows."""
     from pyarrow.parquet import read_metadata
 
-    count = read_metadata(io.BytesIO(rows)).num_rows if isinstance(rows, bytes) else len(rows)
+    if isinstance(rows, list):
+        count = len(rows)
+    else:
+        count = read_metadata(rows if isinstance(rows, Path) else io.BytesIO(rows)).num_rows
     return (count, len(model.primary.classes)) if model.task is Task.MULTICLASS else (count,)
 
 
-def _write_table(folder: Path, number: int, rows: bytes | list[dict[str, object]]) -> str:
+def _write_table(folder: Path, number: int, rows: Rows) -> str:
+    if isinstance(rows, Path):
+        return str(rows)
     path = folder / f"table-{number}.{'parquet' if isinstance(rows, bytes) else 'json'}"
     path.write_bytes(rows if isinstance(rows, bytes) else json.dumps(rows).encode())
     return str(path)

@@ -6,19 +6,17 @@ import io
 import logging
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import fetch_artifact
+from modelyard.adapters.store.stored_rows import StoredRows, StoredTable
 from modelyard.adapters.store.tables import (
     CLUSTER,
     LABEL,
-    columns_of,
-    read_frame,
     scores_from_parquet,
     scores_to_parquet,
 )
@@ -70,6 +68,25 @@ class _Answers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The rows of a held-out set on this disk: never are all of them in memory.
+
+    Args:
+        name: The set.
+        place: Its place among the sets.
+        digest: SHA-256 of its file.
+        rows: Its rows.
+        unlabelled: A file of them without what a model must not find there.
+    """
+
+    name: str
+    place: int
+    digest: str
+    rows: StoredRows
+    unlabelled: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class _OnSet:
     """One held-out set, scored by challenger and champion."""
 
@@ -88,11 +105,9 @@ def score_held_out_sets(job: Job) -> None:
         digest = job.read_document("artifact.json")["digest"]
         challenger = _fetch(job, job.version, digest, Path(name))
         other = _fetch(job, champion.version, champion.artifact, Path(name)) if champion else None
-        mine, theirs = _score_all(job, challenger, other, champion)
-        sets = [
-            _score(job, each, place, mine, theirs, champion)
-            for place, each in enumerate(job.spec.held_out)
-        ]
+        tables = _tables(job, Path(name))
+        mine, theirs = _score_all(job, tables, challenger, other, champion)
+        sets = [_score(job, each, mine, theirs, champion) for each in tables]
         contract = None
         if other is not None and champion is not None:
             contract = served_contract_verdict(
@@ -130,9 +145,9 @@ def score_champion(job: Job) -> None:
     with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
         other = _fetch(job, champion.version, champion.artifact, Path(name))
         runtime = job.find_runtime(champion.version)
-        rows = _tables(job)
-        tables = [table for _, table in rows.values()]
-        scored = score_tables(runtime, [other], tables, job.model, unisolated=job.unisolated)
+        tables = _tables(job, Path(name))
+        rows = [each.unlabelled for each in tables]
+        scored = score_tables(runtime, [other], rows, job.model, unisolated=job.unisolated)
     for place, each in enumerate(job.spec.held_out):
         buffer = io.BytesIO()
         np.save(buffer, scored.scores(0, place, what=f"the champion {_cannot(each)}"))
@@ -143,7 +158,7 @@ def score_champion(job: Job) -> None:
         {
             "artifact": champion.artifact,
             "runtime": job.describe_runtime(measured),
-            ROWS: {each: digest for each, (digest, _) in rows.items()},
+            ROWS: {each.name: each.digest for each in tables},
         },
     )
 
@@ -165,15 +180,18 @@ def _fetch(job: Job, version: str, digest: str, folder: Path) -> Artifact:
 
 
 def _score_all(
-    job: Job, challenger: Artifact, other: Artifact | None, champion: Champion | None
+    job: Job,
+    held_out: Sequence[_Table],
+    challenger: Artifact,
+    other: Artifact | None,
+    champion: Champion | None,
 ) -> tuple[_Answers, _Answers | None]:
     """The scores of both models on every held-out set, each from its own runtime."""
-    rows, runtime = _tables(job), job.find_runtime()
-    tables = [table for _, table in rows.values()]
+    tables, runtime = [each.unlabelled for each in held_out], job.find_runtime()
     score = partial(score_tables, model=job.model, unisolated=job.unisolated)
     if other is None or champion is None:
         return _Answers(scored=score(runtime, [challenger], tables), place=0), None
-    digests = {name: digest for name, (digest, _) in rows.items()}
+    digests = {each.name: each.digest for each in held_out}
     if (known := _read_champion(job, champion, digests)) is not None:
         mine = score(runtime, [challenger], tables)
         return _Answers(scored=mine, place=0), known
@@ -224,19 +242,18 @@ def _refuse_other_rows(job: Job, wanted: Mapping[str, str], scored: Mapping[str,
             )
 
 
-def _tables(job: Job) -> dict[str, tuple[str, bytes]]:
-    """The SHA-256 of each held-out set, and its rows without what a model must not find there."""
-    import pyarrow.parquet as pq
-
+def _tables(job: Job, folder: Path) -> list[_Table]:
+    """Copy the rows of the held-out sets to a folder, once as they are and once for the models."""
     hidden = {LABEL, CLUSTER, job.model.target.column}
-    tables = {}
-    for name in job.spec.held_out:
-        content = job.read_file(f"heldout-{name}.parquet")
-        # By Arrow, which keeps every type as it is.
-        rows = pq.read_table(io.BytesIO(content))
-        out = io.BytesIO()
-        pq.write_table(rows.drop_columns([c for c in rows.column_names if c in hidden]), out)
-        tables[name] = sha256_of(content), out.getvalue()
+    tables = []
+    for place, name in enumerate(job.spec.held_out):
+        file = f"heldout-{name}.parquet"
+        digest = job.fetch_file(file, folder / file)
+        rows, unlabelled = StoredRows(folder / file, name=file), folder / f"rows-{name}.parquet"
+        rows.copy_without(hidden, unlabelled)
+        tables.append(
+            _Table(name=name, place=place, digest=digest, rows=rows, unlabelled=unlabelled)
+        )
     return tables
 
 
@@ -246,33 +263,32 @@ def _cannot(name: str) -> str:
 
 def _score(
     job: Job,
-    name: str,
-    place: int,
+    table: _Table,
     mine: _Answers,
     theirs: _Answers | None,
     champion: Champion | None,
 ) -> _OnSet:
-    frame = read_frame(job.read_file(f"heldout-{name}.parquet"), name=f"heldout-{name}.parquet")
+    name, place, rows = table.name, table.place, table.rows
+    labels, clusters = rows.column(LABEL), rows.column(CLUSTER)
     identity = job.read_document("data.json")["held_out"][name]["digest"]
     spec = job.catalog.held_out[job.model_name, name]
     try:
         columns = job.model.data.columns
-        slices = slice_names(job.model.gate.slices, columns, columns_of(frame))
+        slices = slice_names(job.model.gate.slices, columns, StoredTable(rows))
         slices |= {
-            f"{SEGMENT}{name}": segment_levels(frame[name].tolist())
-            for name in job.model.canary.segments
+            f"{SEGMENT}{each}": segment_levels(rows.column(each).tolist())
+            for each in job.model.canary.segments
         }
         mine_here = mine.of(place, what=f"the model {_cannot(name)}")
         if job.model.task is Task.MULTICLASS:
-            labels = frame[LABEL].tolist()
-            refuse_sorted_scores(labels, mine_here, job.model.primary.classes)
-        scores = scores_to_parquet(frame[LABEL], frame[CLUSTER], mine_here, slices=slices)
+            refuse_sorted_scores(labels.tolist(), mine_here, job.model.primary.classes)
+        scores = scores_to_parquet(labels, clusters, mine_here, slices=slices)
     except Refused as refusal:
         raise job.refuse(refusal.message, hint=refusal.hint) from refusal
     champion_scores = None
     if theirs is not None:
         theirs_here = theirs.of(place, what=f"the champion {_cannot(name)}")
-        champion_scores = scores_to_parquet(frame[LABEL], frame[CLUSTER], theirs_here)
+        champion_scores = scores_to_parquet(labels, clusters, theirs_here)
     versions = [job.spec]
     if champion is not None:
         versions.append(job.catalog.versions[job.model_name, champion.version])

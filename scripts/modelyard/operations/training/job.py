@@ -158,14 +158,17 @@ class Job:
         self._refuse_changed(name, sha256_of(content), self._fetched.get(name))
         return content
 
-    def fetch_file(self, name: str, path: Path) -> None:
-        """Copy a file that an earlier step stored to this disk, without having it in memory.
+    def fetch_file(self, name: str, path: Path) -> str:
+        """Copy a file that an earlier step stored to this disk; returns its SHA-256.
+
+        It is never in memory as a whole.
 
         Raises:
             Refused: `fetch` left another one.
         """
         found = self.store.fetch_run_file(self.workflow, name, path)
         self._refuse_changed(name, found, self._fetched.get(name))
+        return found
 
     def read_document(self, name: str) -> dict[str, Any]:
         """Return a JSON document that an earlier step stored.
