@@ -15,7 +15,11 @@ from modelyard.domain.canary.arms import (
 from modelyard.domain.canary.error_rate import against_at_most
 from modelyard.domain.canary.feedback.findings import LiveLoss, UnreadLabels, feedback_finding
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions
-from modelyard.domain.canary.predictions import is_stable_doubtful, prediction_findings
+from modelyard.domain.canary.predictions import (
+    is_stable_doubtful,
+    prediction_findings,
+    trusted_looks,
+)
 from modelyard.domain.canary.request_metrics import (
     Finding,
     RequestMetric,
@@ -273,6 +277,7 @@ def _shadow(
             release=evidence.canary,
             margin=policy.margin_shadow,
             alpha=alpha,
+            trusted=trusted_looks(stable, evidence.expected, radius=policy.distribution_radius),
         ):
             is_blamed = found.bad or found.missing is not None
             yield _excused(found) if is_blamed and _is_doubtful(stable, evidence, policy) else found

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modelyard.domain.canary.error_rate import Evidence, counted_increments
+from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, counted_increments
 from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.shift.bets import evidence_of_bets
 from modelyard.domain.gate.inputs import Codes, class_codes, parse_scores
@@ -171,19 +171,25 @@ def shift_evidence(
     if not ((effects >= 1) & np.isfinite(effects)).all():
         raise ValueError(f"design effects must be at least 1, not {effects.min()}")
     each = np.broadcast_to(effects, len(canary))[:, None]
-    mine, other = _increments(expected, canary), None
+    mine, other = added_by_bin(expected, canary), None
     if expected.kernel and stable is not None:
-        other = _increments(expected, stable)
+        other = added_by_bin(expected, stable)
     discounted = mine / each
-    return ShiftEvidence(
-        evidence=evidence_of_bets(
+    # No set can have more than its share and 1, so there is nothing to bet on.
+    evidence = (
+        NO_EVIDENCE
+        if radius >= 1
+        else evidence_of_bets(
             np.array(expected.kernel),
             np.array(expected.shares),
             discounted,
             None if other is None else other / each,
             radius=radius,
             most=most,
-        ),
+        )
+    )
+    return ShiftEvidence(
+        evidence=evidence,
         distance=_distance(expected, mine, other),
         predictions=float(mine.sum()),
         effective=float(discounted.sum()),
@@ -233,7 +239,7 @@ def _kernel(before: Codes, after: Codes, shares: Floats) -> tuple[tuple[float, .
     return tuple(tuple(row) for row in rows.tolist())
 
 
-def _increments(expected: ExpectedPredictions, histograms: Histograms) -> Floats:
+def added_by_bin(expected: ExpectedPredictions, histograms: Histograms) -> Floats:
     """What each sample adds by bin, shape (samples, k)."""
     size = len(expected.bins)
     if any(len(histogram) != size for histogram in histograms):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.design_effect import design_effects
@@ -15,11 +16,16 @@ from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
     Histograms,
     ShiftEvidence,
+    added_by_bin,
     fold_predictions,
     shift_evidence,
 )
 from modelyard.domain.canary.request_metrics import LEAST_BAD_LOOKS, Finding
 from modelyard.domain.canary.shift.bets import STAKES
+from modelyard.domain.canary.shift.looks import counts_of_looks, distance_by_chance, sound_looks
+
+LEAST_TRUSTED = 0.25
+"""Part of the looks in which stable must be in order if the canary is judged by them alone."""
 
 NOTABLE_DESIGN_EFFECT = 2.0  # from this design effect on the reason mentions it
 
@@ -82,22 +88,27 @@ def is_stable_doubtful(
     )
 
 
-def distance_by_chance(shares: Sequence[float], rows: float) -> float:
-    """What the total variation distance of so many independent rows seldom exceeds by chance.
+def trusted_looks(
+    stable: Arm, expected: ExpectedPredictions, *, radius: float
+) -> NDArray[np.bool_]:
+    """By sample, whether stable seemed to predict as on held-out rows in the look before it.
 
-    Its mean and two standard deviations, of shares that are about normal: the mean of |X| is
-    sqrt(2 / pi) sd, and its variance (1 - 2 / pi) sd^2. The deviation is that of two bins, which
-    differ by the same; that of more bins is smaller.
-
-    Args:
-        shares: The shares of the bins that the rows are drawn from.
-        rows: How many independent rows there are.
+    What differs from a stable release that is broken is not the canary's, also when stable is
+    repaired later.
     """
-    if rows <= 0:
-        return 1.0
-    variances = np.array([share * (1 - share) for share in shares]) / rows
-    mean = 0.5 * np.sqrt(2 / math.pi * variances).sum()
-    return float(mean + math.sqrt(2 * (1 - 2 / math.pi) * variances.sum()))
+    expected, stable, _ = _on_common_grid(expected, stable, None)
+    effects = design_effects(stable, None)
+    unknown = _missing_predictions(stable, None, expected)
+    if unknown or effects is None or not expected.stable_shares:
+        return np.ones(len(stable.predictions), dtype=np.bool_)
+    test = PredictionTest(expected=expected, radius=radius, effects=effects, alpha=1.0)
+    return _sound_looks(test, stable)
+
+
+def _sound_looks(test: PredictionTest, stable: Arm) -> NDArray[np.bool_]:
+    alone = test.alone(test.expected.stable_shares)
+    added = added_by_bin(test.expected, stable.predictions)
+    return sound_looks(added, alone.expected.shares, alone.allowed, test.effects)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +232,7 @@ def _stable_off(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | Non
     theirs, own = test.alone(test.expected.stable_shares), test.alone(test.expected.shares)
     found = _latest_shift(theirs, stable.predictions)
     if found is None:
-        return None
+        return _was_off(test, canary, stable)
     text = (
         f"an incident of stable: its predictions differ by {found.distance:.2f} from those on "
         f"held-out rows, {theirs.allowed:.2g} is allowed"
@@ -235,6 +246,27 @@ def _stable_off(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | Non
         missing = "predictions of canary or stable as on held-out rows"
         return Finding(text=text, missing=missing, numbers=numbers)
     return Finding(text=f"{text}; the canary's are as expected", numbers=numbers)
+
+
+def _was_off(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | None:
+    """What is said instead of a fail if stable was broken for a time, and nothing else is wrong.
+
+    Evidence of that time stays for ever. So the canary is judged by the looks in which stable was
+    in order; without enough of them it is not excused.
+    """
+    trusted = _sound_looks(test, stable)
+    if trusted.all() or trusted.mean() < LEAST_TRUSTED:
+        return None
+    mine, others = (counts_of_looks(arm.predictions, trusted).tolist() for arm in (canary, stable))
+    found = test.shift_of(mine, others)
+    if found.evidence.ever_rejects(test.alpha) or found.distance > test.allowed:
+        return None
+    doubtful = int(np.count_nonzero(~trusted))
+    return Finding(
+        text=f"an incident of stable: in {doubtful} of {trusted.size} looks its predictions were "
+        f"not those on held-out rows; in the others the canary's differ by {found.distance:.2f}",
+        numbers={"stable_doubtful_looks": doubtful},
+    )
 
 
 def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidence | None:

@@ -104,6 +104,24 @@ def test_a_stable_that_breaks_is_named_and_the_canary_passes():
     assert verdict.numbers["stable_distance"] > 0.15
 
 
+def breaking(look):
+    """The answers of a stable release that is broken for ten looks."""
+    return LAST if 5 <= look < 15 else LEVEL
+
+
+@pytest.mark.parametrize("looks", [9, 15, 16, 20, 30, 45, 80])
+def test_a_stable_that_was_broken_for_a_time_blames_no_canary_for_it_later(looks):
+    verdict = judged(counted(200, always(LEVEL), looks), counted(800, breaking, looks))
+    assert verdict.outcome is not Outcome.FAIL
+    assert "an incident of stable" in verdict.reason or looks == 80  # hardly any by then
+
+
+@pytest.mark.parametrize("since", [1, 20])
+def test_a_bad_canary_fails_beside_a_stable_that_was_broken_for_a_time(since):
+    canary = counted(200, lambda look: LAST if look >= since else LEVEL, 45)
+    assert judged(canary, counted(800, breaking, 45)).outcome is Outcome.FAIL
+
+
 def test_where_both_are_off_nothing_is_decided():
     upper = (0.0, 0.0, 0.5, 0.5)
     verdict = judged(counted(200, always(upper), 40), counted(800, always(LAST), 40))

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
-from modelyard.domain.canary.predictions import distance_by_chance
 from modelyard.domain.canary.segments.cells import segment_grid
 from modelyard.domain.canary.shadow.findings import LEAST_HELD_OUT, promise_pairs
 from modelyard.domain.canary.shadow.pairs import (
@@ -22,6 +21,7 @@ from modelyard.domain.canary.shadow.pairs import (
     pair_name,
     parse_pair,
 )
+from modelyard.domain.canary.shift.looks import distance_by_chance
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
@@ -124,6 +124,30 @@ def test_a_stable_release_that_breaks_blames_no_canary():
         in (verdict.reason)
         or "shadow" not in verdict.reason
     )
+
+
+@pytest.mark.parametrize(
+    ("is_broken", "outcome"), [(True, Outcome.PASS), (False, Outcome.INCONCLUSIVE)]
+)
+def test_strays_of_a_time_in_which_stable_was_broken_do_not_stay_in_the_evidence(
+    is_broken, outcome
+):
+    # In looks 5 to 10 the answers are those to other rows, and stable's are all in one quarter.
+    usual, other = (canary_evidence(each, per_look=200) for each in (near, of_another))
+    samples = []
+    for look, (sample, strange) in enumerate(zip(usual.samples, other.samples, strict=True)):
+        counts, then = sample.counts["v1"], min(max(look, 5), 10)
+        shadow = dict(counts.shadow)
+        for sign, at in ((1, then), (-1, 5)):
+            for name, count in other.samples[at].counts["v1"].shadow.items():
+                shadow[name] = shadow.get(name, 0) + sign * count
+        moved = 600 * (then - 5) if is_broken else 0
+        bins = tuple(200 * look + part for part in (moved, *[-moved // 3] * 3))
+        stable = replace(counts, shadow=shadow, predictions=bins)
+        samples.append(replace(sample, counts={**strange.counts, "v1": stable}))
+    verdict = judge_canary(replace(usual, samples=tuple(samples)), POLICY)
+    assert verdict.outcome is outcome
+    assert verdict.numbers["shadow_strays"] < 0.05 or not is_broken
 
 
 @pytest.mark.parametrize("rows", [1, 3, 10, 40])

@@ -136,12 +136,13 @@ def segment_findings(
     others_too = [1.0] * (len(promises) - len(judged))
     shown = holm([*(math.exp(-found.evidence.peak) for *_, found in judged), *others_too], alpha)
     worst = max(found.distance for *_, found in judged)
-    peak = max(found.evidence.peak for *_, found in judged)
+    # By Holm's first step, so that it needs as much as other evidence.
+    peak = max(found.evidence.peak for *_, found in judged) - math.log(len(promises))
     yield Finding(
         numbers={
             "segments": len(judged),
             "segment_distance": worst,
-            "evidence_segment": peak,
+            "evidence_segment": max(0.0, peak),
         }
     )
     for (promise, test, mine, others, found), bad in zip(judged, shown, strict=False):

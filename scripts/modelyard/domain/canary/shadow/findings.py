@@ -22,6 +22,7 @@ from modelyard.domain.canary.shadow.pairs import (
     is_pair_of,
     parse_pair,
 )
+from modelyard.domain.canary.shift.looks import counts_of_looks
 
 LEAST_HELD_OUT = 50
 """Held-out rows of a bin of stable that are needed for what is usual beside it: of 50 the outermost
@@ -83,7 +84,13 @@ def promise_pairs(champion: ArrayLike, challenger: ArrayLike, grid: Grid) -> Pai
 
 
 def shadow_findings(
-    stable: Arm, promise: PairPromise | None, *, release: str, margin: float, alpha: float
+    stable: Arm,
+    promise: PairPromise | None,
+    *,
+    release: str,
+    margin: float,
+    alpha: float,
+    trusted: NDArray[np.bool_] | None = None,
 ) -> Iterator[Finding]:
     """The finding on the canary's shadow answers.
 
@@ -97,12 +104,20 @@ def shadow_findings(
         release: The canary's identity.
         margin: Strays that are allowed beyond those on held-out rows.
         alpha: The level.
+        trusted: By sample, whether what was counted since the one before is judged: strays of a
+            look in which stable was broken are not the canary's. None for all. It may depend on
+            stable's answers alone: beside each of these few of the canary's are strays.
     """
     if promise is None:
         yield Finding(text="shadow answers not judged: no held-out rows were scored by both")
         return
     pairs = _Pairs(stable, promise, release)
-    rows, strays = pairs.rows, pairs.strays
+    rows, strays = (_counted(each, trusted) for each in (pairs.rows, pairs.strays))
+    if not rows[-1] and pairs.rows[-1]:
+        text = "shadow answers not judged: stable does not predict as on held-out rows, so that is"
+        missing = "stable's predictions as on held-out rows"
+        yield Finding(text=f"{text} not the canary's", missing=missing)
+        return
     if not rows[-1]:
         yield Finding(text=f"shadow answers not judged: {_why_none(stable, pairs)}")
         return
@@ -125,6 +140,14 @@ def shadow_findings(
             "evidence_shadow": found.peak,
         },
     )
+
+
+def _counted(totals: Sequence[float], trusted: NDArray[np.bool_] | None) -> list[float]:
+    """Counts until each sample, without those of looks that are not trusted."""
+    if trusted is None or len(totals) != len(trusted):
+        return list(totals)
+    found: list[float] = counts_of_looks(totals, trusted).tolist()
+    return found
 
 
 class _Pairs:
