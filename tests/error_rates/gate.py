@@ -6,70 +6,51 @@ the true difference, so every pass is a false one. Equal models show what the ga
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
+from functools import cache, partial
 
 import numpy as np
 from numpy.random import Generator
-from scipy.special import ndtri
-from scipy.stats import t as student
 
+from error_rates.gate_cases import CASES, QUICK_CASES
+from error_rates.gate_worlds import Case, clusters_of, logistic, shared_noise
 from error_rates.rates import Rate
+from error_rates.running import Task, code_digest
+from error_rates.stopping import SequentialTest
+from modelyard.domain.gate.delong import PairedDifference
 from modelyard.domain.gate.paired import non_inferiority, paired_difference, superiority
 from modelyard.domain.gate.slices import slice_verdicts
 from modelyard.domain.specs.model import GatePolicy, Slice
 from modelyard.domain.verdict import Outcome
 
 ALPHA = 0.05
-RUNS, QUICK_RUNS = 400, 60
+RUNS, QUICK_RUNS = 2000, 60
+BROKEN = 0.09
+"""A rate of false passes that must be found out; see `SequentialTest`."""
+
 SLICE_MARGIN = 0.02536
 """What noise of 1 in the log odds costs in Brier score beyond noise of .5, in 20,000,000 rows."""
 
-World = tuple[Any, Any, Any]
-"""Labels, the champion's predictions and the challenger's."""
+MODULES = ("rates.py", "stopping.py", "gate.py", "gate_worlds.py")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A case of the gate.
-
-    Args:
-        name: What is special about it.
-        metric: The gate's metric.
-        world: Draws a world for the cluster of each row; with `worse` False the models are equal.
-        margin: The true difference; None to find it by a million rows.
-        sizes: The kind of cluster sizes, see `clusters_of`.
-        clusters: Their number; with sizes `rows` every row is one.
-        rows: The number of rows.
-    """
-
-    name: str
-    metric: str
-    world: Callable[..., World]
-    margin: float | None = None
-    sizes: str = "rows"
-    clusters: int = 0
-    rows: int = 2000
-
-    @property
-    def title(self) -> str:
-        """The name with the rows and clusters."""
-        if self.sizes == "rows":
-            return f"{self.name}; {self.rows:,} rows"
-        return f"{self.name}; {self.rows:,} rows in {self.clusters} {self.sizes} clusters"
+def tasks(*, quick: bool) -> list[Task]:
+    """What is simulated."""
+    runs = QUICK_RUNS if quick else RUNS
+    found = [
+        Task(name=case.title, case=case, run=partial(_rates, case, runs))
+        for case in (QUICK_CASES if quick else CASES)
+    ]
+    return [
+        *found,
+        Task(name="constants", case=None, run=lambda: [constants(60 if quick else 1000)]),
+        Task(name="slices", case=None, run=lambda: list(slices(20 if quick else 300))),
+    ]
 
 
-def rates(*, quick: bool) -> Iterator[Rate]:
-    """The rate of each case."""
-    for case in QUICK_CASES if quick else CASES:
-        found = _rate(case, QUICK_RUNS if quick else RUNS, seed=1)
-        # Of many cases some exceed two errors by chance: such a one is drawn again, more often.
-        yield found if found.is_kept else _rate(case, 5 * found.runs, seed=2)
-    yield constants(60 if quick else 1000)
-    yield from slices(20 if quick else 400)
+def code() -> str:
+    """The digest of the code that is simulated."""
+    return code_digest(("gate", "specs"), MODULES)
 
 
 def constants(runs: int) -> Rate:
@@ -93,10 +74,10 @@ def slices(runs: int) -> Iterator[Rate]:
     failed, alone, passed = 0, 0, 0
     for _ in range(runs):
         odds = random.normal(size=clusters.size)
-        labels = (random.random(clusters.size) < _chance(odds)).astype(int)
-        noise = [_noise(clusters, random, 0.1) for _ in range(3)]
-        before, equal = (_chance(odds + 0.5 * each) for each in noise[:2])
-        first = _chance(odds + noise[2])[of_row == 0]
+        labels = (random.random(clusters.size) < logistic(odds)).astype(int)
+        noise = [shared_noise(clusters, random, 0.1) for _ in range(3)]
+        before, equal = (logistic(odds + 0.5 * each) for each in noise[:2])
+        first = logistic(odds + noise[2])[of_row == 0]
         worse = equal.copy()
         worse[of_row == 0] = first
         for challenger, margin in ((equal, 0.0), (worse, SLICE_MARGIN)):
@@ -128,299 +109,54 @@ def slices(runs: int) -> Iterator[Rate]:
     )
 
 
-def _rate(case: Case, runs: int, *, seed: int) -> Rate:
+def _rates(case: Case, most: int) -> list[Rate]:
     margin = case.margin if case.margin is not None else _true_difference(case)
-    random, counts = np.random.default_rng(seed), dict.fromkeys(Outcome, 0)
-    as_before, equal = 0, 0
-    for _ in range(runs):
-        clusters = clusters_of(case, random)
-        found = paired_difference(case.metric, *case.world(clusters, random), clusters)
-        counts[non_inferiority(found, margin=margin, alpha=ALPHA).outcome] += 1
-        before = non_inferiority(found.with_equal_clusters(), margin=margin, alpha=ALPHA)
-        as_before += before.passed
-        found = paired_difference(case.metric, *case.world(clusters, random, worse=False), clusters)
-        equal += non_inferiority(found, margin=margin, alpha=ALPHA).passed
-    return Rate(
-        case=case.title,
-        what="false pass",
-        hits=counts[Outcome.PASS],
-        runs=runs,
-        most=ALPHA,
-        beside=(
-            ("inconclusive", f"{counts[Outcome.INCONCLUSIVE] / runs:.0%}"),
-            ("if all clusters counted alike", f"{as_before / runs:.1%}"),
-            ("equal models pass", f"{equal / runs:.0%}"),
-        ),
-    )
+    random, counts = np.random.default_rng(1), dict.fromkeys(Outcome, 0)
+    beside = {"as before": 0, "equal": 0}
+
+    def outcomes() -> Iterator[bool]:
+        while True:
+            clusters = clusters_of(case, random)
+            found = _difference(case, clusters, random)
+            outcome = non_inferiority(found, margin=margin, alpha=ALPHA).outcome
+            before = non_inferiority(found.with_equal_clusters(), margin=margin, alpha=ALPHA)
+            equal = _difference(case, clusters, random, worse=False)
+            counts[outcome] += 1
+            beside["as before"] += before.passed
+            beside["equal"] += non_inferiority(equal, margin=margin, alpha=ALPHA).passed
+            yield outcome is Outcome.PASS
+
+    test = SequentialTest(promised=ALPHA, broken=BROKEN, most=most)
+    hits, runs = test.draw(outcomes())
+    return [
+        Rate(
+            case=case.title,
+            what="false pass",
+            hits=hits,
+            runs=runs,
+            most=ALPHA,
+            beside=(
+                ("inconclusive", f"{counts[Outcome.INCONCLUSIVE] / runs:.0%}"),
+                ("if all clusters counted alike", f"{beside['as before'] / runs:.1%}"),
+                ("equal models pass", f"{beside['equal'] / runs:.0%}"),
+            ),
+        )
+    ]
+
+
+def _difference(
+    case: Case, clusters: np.ndarray, random: Generator, *, worse: bool = True
+) -> PairedDifference:
+    drawn = case.world(clusters, random, worse=worse)
+    return paired_difference(case.metric, *drawn, clusters, classes=case.classes)
+
+
+@cache
+def _true_difference_of(name: str, metric: str) -> float:
+    case = next(each for each in CASES if (each.name, each.metric) == (name, metric))
+    return -_difference(case, np.arange(1_000_000), np.random.default_rng(99)).difference
 
 
 def _true_difference(case: Case) -> float:
-    random, clusters = np.random.default_rng(99), np.arange(1_000_000)
-    found = paired_difference(case.metric, *case.world(clusters, random), clusters)
-    return -found.difference
-
-
-def clusters_of(case: Case, random: Generator) -> np.ndarray:
-    """The cluster of each row."""
-    if case.sizes == "rows":
-        return np.arange(case.rows)
-    count = case.clusters
-    weights = {
-        "even": lambda: np.ones(count),
-        "day-like": lambda: np.exp(0.3 * random.normal(size=count)),
-        "lognormal": lambda: np.exp(random.normal(size=count)),
-        "Pareto": lambda: random.pareto(1.1, size=count) + 1,
-        "all but one small": lambda: np.append(np.full(count - 1, 0.6 / (count - 1)), 0.4),
-    }[case.sizes]()
-    sizes = np.maximum(1, np.round(weights / weights.sum() * case.rows).astype(int))
-    return np.repeat(np.arange(count), sizes)
-
-
-def _noise(clusters: np.ndarray, random: Generator, shared: float) -> np.ndarray:
-    """Normal noise of variance 1, of which a part is shared within a cluster."""
-    alone = random.normal(size=clusters.size)
-    if not shared or clusters[-1] + 1 == clusters.size:
-        return alone
-    together = random.normal(size=clusters[-1] + 1)[clusters]
-    return math.sqrt(shared) * together + math.sqrt(1 - shared) * alone
-
-
-def two_class_scores(
-    clusters: np.ndarray,
-    random: Generator,
-    *,
-    before: float,
-    after: float,
-    positives: float,
-    places: int | None = None,
-    shared: float = 0.0,
-    worse: bool = True,
-) -> World:
-    """Binormal scores of these AUCs; positives everywhere, or in so many clusters alone."""
-    chance = np.full(clusters.size, positives)
-    if places is not None:
-        count = clusters[-1] + 1
-        chosen = np.isin(clusters, random.choice(count, places, replace=False))
-        chance = np.where(chosen, positives * count / places, 0.0)
-    labels = random.random(clusters.size) < chance
-    labels[random.integers(clusters.size)] |= not labels.any()
-    common = _noise(clusters, random, shared)
-    scores = [
-        labels * math.sqrt(2) * ndtri(auc)
-        + math.sqrt(0.6) * common
-        + math.sqrt(0.4) * _noise(clusters, random, shared)
-        for auc in (before, after if worse else before)
-    ]
-    return labels.astype(int), *scores
-
-
-def days_of_errors(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
-    """Absolute errors greater by .1, with noise of each row and of each cluster."""
-    champion = 10 + np.abs(random.normal(size=clusters.size))
-    gain = 0.5 * random.normal(size=clusters[-1] + 1)[clusters]
-    noise = 0.5 * random.normal(size=clusters.size)
-    return np.zeros(clusters.size), champion, champion + 0.1 * worse + gain + noise
-
-
-def heavy_errors(
-    clusters: np.ndarray, random: Generator, *, degrees: float, worse: bool = True
-) -> World:
-    """Errors with the tails of Student's t, greater by .1 of the challenger."""
-    champion, other = student.rvs(degrees, size=(2, clusters.size), random_state=random)
-    return np.zeros(clusters.size), champion, np.abs(other) + 0.1 * worse
-
-
-def scaled_errors(
-    clusters: np.ndarray, random: Generator, *, draw: Callable[..., Any], worse: bool = True
-) -> World:
-    """Errors 1.1 times the champion's, which every row then adds to, and noise of both models."""
-    errors = draw(random, clusters.size)
-    first, second = 0.1 * random.normal(size=(2, clusters.size))
-    return np.zeros(clusters.size), errors + first, (1.1 if worse else 1) * errors + second
-
-
-def bad_days(
-    clusters: np.ndarray, random: Generator, *, share: float, loss: float, worse: bool = True
-) -> World:
-    """Equal classes, but in a share of the clusters a part of the rows is wrong."""
-    bad = (random.random(clusters[-1] + 1) < share)[clusters] & worse
-    wrong = bad & (random.random(clusters.size) < loss)
-    return np.zeros(clusters.size, dtype=int), np.zeros(clusters.size), wrong.astype(float)
-
-
-def harm_by_days(
-    clusters: np.ndarray, random: Generator, *, spread: float, worse: bool = True
-) -> World:
-    """Absolute errors greater by .1 in the mean, by a lognormal factor of each cluster."""
-    champion = 10 + np.abs(random.normal(size=clusters.size))
-    size = np.exp(spread * random.normal(size=clusters[-1] + 1) - spread**2 / 2)[clusters]
-    noise = 0.1 * random.normal(size=clusters.size)
-    return np.zeros(clusters.size), champion, champion + 0.1 * worse * size + noise
-
-
-def noisy_chances(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
-    """Probabilities with noise in their log odds, more of it in the challenger's."""
-    odds = -1.2 + 1.2 * _noise(clusters, random, 0.1)
-    labels = random.random(clusters.size) < _chance(odds)
-    before, after = (
-        _chance(odds + size * _noise(clusters, random, 0.1))
-        for size in (0.5, 0.8 if worse else 0.5)
-    )
-    return labels.astype(int), before, after
-
-
-def raised_chances(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
-    """Chances too high by .05, where the champion's are true; nearly the same if not worse."""
-    chance = 0.9 * _chance(-1.2 + 1.2 * _noise(clusters, random, 0.1))
-    labels = random.random(clusters.size) < chance
-    noise = 0.001 * random.normal(size=clusters.size)
-    return labels.astype(int), chance, np.clip(chance + 0.05 * worse + noise, 0, 1)
-
-
-def one_sure_tenth(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
-    """Chances that are too high by .2, but only those of the upper tenth."""
-    chance = 0.8 * random.random(clusters.size)
-    labels = random.random(clusters.size) < chance
-    return labels.astype(int), chance, chance + np.where((chance > 0.72) & worse, 0.2, 0.0)
-
-
-def rare_certainty(
-    clusters: np.ndarray, random: Generator, *, share: float, worse: bool = True
-) -> World:
-    """Nearly the champion's probabilities, but certain and wrong in a small share of the rows."""
-    odds = -1.2 + 1.2 * random.normal(size=clusters.size)
-    labels = random.random(clusters.size) < _chance(odds)
-    challenger = _chance(odds + 0.02 * random.normal(size=clusters.size))
-    harmed = (random.random(clusters.size) < share) & worse
-    return labels.astype(int), _chance(odds), np.where(harmed, 1 - labels, challenger)
-
-
-def rare_outliers(
-    clusters: np.ndarray, random: Generator, *, share: float, worse: bool = True
-) -> World:
-    """Nearly the champion's errors, but ten times as large in a small share of the rows."""
-    champion = random.normal(size=clusters.size)
-    challenger = champion + 0.02 * random.normal(size=clusters.size)
-    harmed = (random.random(clusters.size) < share) & worse
-    outliers = 10 * random.normal(size=clusters.size)
-    return np.zeros(clusters.size), champion, np.where(harmed, outliers, challenger)
-
-
-def _chance(odds: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-odds))
-
-
-def _everywhere(name: str, metric: str, world: Callable[..., World], **known: Any) -> list[Case]:
-    """A case with all kinds of clusters."""
-    make = partial(Case, name=name, metric=metric, world=world, **known)
-    return [
-        *(make(rows=rows) for rows in (500, 2000, 10_000)),
-        *(make(sizes="even", clusters=count) for count in (20, 60)),
-        make(sizes="day-like", clusters=25),
-        *(make(sizes="lognormal", clusters=count) for count in (20, 60)),
-        *(make(sizes="Pareto", clusters=count) for count in (20, 60)),
-        make(sizes="all but one small", clusters=30, rows=10_000),
-    ]
-
-
-def _rows(name: str, metric: str, world: Callable[..., World], **known: Any) -> list[Case]:
-    """A case with independent rows, and with even clusters."""
-    return _everywhere(name, metric, world, **known)[:5]
-
-
-_AUC = partial(two_class_scores, before=0.8, after=0.77, positives=0.22)
-_RARE = partial(two_class_scores, before=0.8, after=0.77, positives=0.01)
-_SHARP = partial(two_class_scores, before=0.98, after=0.95, positives=0.01)
-_SHARPER = partial(two_class_scores, before=0.98, after=0.96, positives=0.001)
-_OUTLIERS = partial(rare_outliers, share=0.002)
-_CERTAIN = partial(rare_certainty, share=0.001)
-
-_T3 = partial(scaled_errors, draw=lambda random, rows: random.standard_t(3, rows))
-_T30 = partial(scaled_errors, draw=lambda random, rows: random.standard_t(30, rows))
-_LOGNORMAL = partial(scaled_errors, draw=lambda random, rows: random.lognormal(size=rows))
-
-
-def _bad_days(name: str, days: int, *, share: float, loss: float) -> Case:
-    return Case(
-        name=f"accuracy, {name}",
-        metric="accuracy",
-        world=partial(bad_days, share=share, loss=loss),
-        margin=share * loss,
-        sizes="even",
-        clusters=days,
-        rows=200 * days,
-    )
-
-
-CASES = (
-    *_everywhere("AUC .80, 22 % positives", "auc", _AUC, margin=0.03),
-    *_rows("AUC .80, 1 % positives", "auc", _RARE, margin=0.03),
-    *_rows("AUC .98, 1 % positives", "auc", _SHARP, margin=0.03),
-    Case(name="AUC .98, .1 % positives", metric="auc", world=_SHARPER, margin=0.02, rows=10_000),
-    *(
-        Case(
-            name=f"AUC .80, 10 % positives in {places} clusters",
-            metric="auc",
-            world=partial(_AUC, positives=0.1, places=places, shared=0.1),
-            margin=0.03,
-            sizes="even",
-            clusters=30,
-        )
-        for places in (30, 8, 4, 2)
-    ),
-    Case(
-        name="AUC .80, .9 % positives in 3 clusters",
-        metric="auc",
-        world=partial(_AUC, positives=0.009, places=3, shared=0.1),
-        margin=0.03,
-        sizes="even",
-        clusters=200,
-    ),
-    *_everywhere("mean absolute error, days", "mae", days_of_errors, margin=0.1),
-    *_rows("mean absolute error, tails of t3", "mae", partial(heavy_errors, degrees=3), margin=0.1),
-    *_everywhere("log loss", "log_loss", noisy_chances),
-    *_rows("Brier score", "brier", noisy_chances),
-    *_rows("calibration", "calibration", raised_chances, margin=0.05**2),
-    *_rows("calibration, .2 in a tenth", "calibration", one_sure_tenth, margin=0.1 * 0.2**2)[1:3],
-    *_rows("RMSE, harm in .2 % of the rows", "rmse", _OUTLIERS),
-    *_rows("log loss, certain and wrong in .1 %", "log_loss", _CERTAIN),
-    # 1.1^2 - 1 times the mean square of the errors.
-    *_rows("squared error, tails of t3", "mse", _T3, margin=0.21 * 3),
-    *_rows("squared error, tails of t30", "mse", _T30, margin=0.21 * 30 / 28),
-    *_rows("squared error, lognormal", "mse", _LOGNORMAL, margin=0.21 * math.exp(2)),
-    _bad_days("1 day in 25 loses .5", 25, share=1 / 25, loss=0.5),
-    _bad_days("1 day in 60 loses .6", 60, share=1 / 60, loss=0.6),
-    _bad_days("1 day in 10 loses .2", 30, share=1 / 10, loss=0.2),
-    _bad_days("1 day in 10 loses .2", 300, share=1 / 10, loss=0.2),
-    *(
-        Case(
-            name=f"mean absolute error, harm of days of spread {spread:g}",
-            metric="mae",
-            world=partial(harm_by_days, spread=spread),
-            margin=0.1,
-            sizes="even",
-            clusters=days,
-            rows=100 * days,
-        )
-        for spread, days in ((1, 25), (1, 60), (1.5, 25), (1.5, 60))
-    ),
-)
-"""The published list."""
-
-QUICK_CASES = (
-    Case(name="AUC .80, 22 % positives", metric="auc", world=_AUC, margin=0.03),
-    Case(name="AUC .98, 1 % positives", metric="auc", world=_SHARP, margin=0.03),
-    Case(name="AUC .98, 1 % positives", metric="auc", world=_SHARP, margin=0.03, rows=500),
-    Case(
-        name="mean absolute error, days",
-        metric="mae",
-        world=days_of_errors,
-        margin=0.1,
-        sizes="all but one small",
-        clusters=30,
-    ),
-    Case(name="RMSE, harm in .2 % of the rows", metric="rmse", world=_OUTLIERS, margin=0.0984),
-    Case(name="squared error, tails of t3", metric="mse", world=_T3, margin=0.21 * 3),
-    _bad_days("1 day in 60 loses .6", 60, share=1 / 60, loss=0.6),
-)
-"""Cases that a few runs tell something about."""
+    # Once for a world that many cases have with other clusters.
+    return _true_difference_of(case.name, case.metric)
