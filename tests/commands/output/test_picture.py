@@ -2,6 +2,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
+import numpy as np
+import pytest
+
+from error_rates import judge
 from modelyard.commands.output.picture import (
     COLUMNS,
     NAMES,
@@ -13,7 +17,10 @@ from modelyard.commands.output.picture import (
 )
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.gate.comparisons import GateAnswer, NamedComparison
+from modelyard.domain.pictures.evidence import STABLE, evidence_in_words
 from modelyard.domain.verdict import Outcome, Verdict
+
+STABLE_IN_WORDS = evidence_in_words(STABLE)
 
 
 def compared(name, outcome, lower, upper, margin=0.1, *, decides=False):
@@ -73,9 +80,31 @@ def test_evidence_is_drawn_in_units_of_what_is_needed():
     }
     picture = judge_picture(Verdict(outcome=Outcome.FAIL, reason="r", numbers=numbers))
     assert [(line.name, line.middle, line.said) for line in picture.lines] == [
-        ("worse", 1.5, "6.00"),
-        ("not worse", -0.25, "-1.00"),
+        ("errors are worse", 1.5, "6.00 shown"),
+        ("errors are not worse", -0.25, "-1.00 not shown"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("a constant", Outcome.FAIL),
+        ("garbage for the 15 % of rows of one segment", Outcome.FAIL),
+        ("garbage for the 15 % of rows of one segment, by shadow answers", Outcome.FAIL),
+        ("5 % errors", Outcome.FAIL),
+        ("stable answers a constant always, and it is said", Outcome.INCONCLUSIVE),
+        ("healthy, with segments", Outcome.INCONCLUSIVE),
+    ],
+)
+def test_the_picture_shows_harm_if_and_only_if_the_judge_fails_the_canary(name, outcome):
+    case = next(each for each in judge.CASES if each.name == name)
+    verdict = judge.verdict_of(case, np.random.default_rng(1), 20)
+    assert verdict.outcome is outcome
+    said = {line.name: line.said.split(maxsplit=1)[1] for line in judge_picture(verdict).lines}
+    good = [line for line in said if line.endswith("not worse")]
+    harm = [said[line] for line in said if line not in {*good, STABLE_IN_WORDS}]
+    assert ("shown" in harm) is (outcome is Outcome.FAIL)
+    assert ("shown, but excused" in harm) is name.startswith("stable")
 
 
 def test_effects_are_drawn_in_units_of_their_floors():

@@ -11,6 +11,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from modelyard.domain.harmless_text import harmless_line
+from modelyard.domain.pictures.evidence import (
+    NEEDED,
+    STABLE,
+    evidence_in_words,
+    evidence_names,
+    is_for_canary,
+)
+from modelyard.domain.verdict import Outcome
 
 if TYPE_CHECKING:
     from modelyard.domain.drift.column_checks import ColumnCheck
@@ -92,21 +100,30 @@ def gate_picture(answer: GateAnswer) -> Picture:
 
 
 def judge_picture(verdict: Verdict) -> Picture:
-    """The evidence of each test beside what is needed."""
-    needed = verdict.numbers.get("evidence_needed", 0.0)
+    """The evidence of each test beside what is needed, and whether that shows it."""
+    numbers = verdict.numbers
+    needed = numbers.get(NEEDED, 0.0)
     lines = tuple(
         Line(
-            name=name.removeprefix("evidence_").replace("_", " "),
-            low=min(0.0, value / needed),
-            middle=value / needed,
-            high=max(0.0, value / needed),
-            said=f"{value:.2f}",
+            name=evidence_in_words(name),
+            low=min(0.0, numbers[name] / needed),
+            middle=numbers[name] / needed,
+            high=max(0.0, numbers[name] / needed),
+            said=f"{numbers[name]:.2f} {_shown(verdict, name)}",
         )
-        for name, value in verdict.numbers.items()
-        if name.startswith("evidence_") and name != "evidence_needed" and needed > 0
+        for name in evidence_names(numbers)
+        if needed > 0
     )
     axis = f"log evidence of each test; | is what is needed, {needed:.2f}"
     return Picture(lines=lines, mark=1.0, axis=axis)
+
+
+def _shown(verdict: Verdict, name: str) -> str:
+    if verdict.numbers[name] < verdict.numbers[NEEDED]:
+        return "not shown"
+    is_harm = not is_for_canary(name) and name != STABLE
+    is_excused = is_harm and verdict.outcome is not Outcome.FAIL
+    return "shown, but excused" if is_excused else "shown"
 
 
 def drift_picture(checks: Sequence[ColumnCheck]) -> Picture:

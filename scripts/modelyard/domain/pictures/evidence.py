@@ -12,12 +12,18 @@ WIDTH = 960
 _LEFT, _RIGHT, _TOP, _BOTTOM, _LETTERS = 60.0, 720.0, 30.0, 200.0, 15.0
 NEEDED = "evidence_needed"
 _PREFIX = "evidence_"
+STABLE = "evidence_stable_distance"
+"""Evidence against stable, not the canary."""
+
 _WORDS = {
     "worse": "errors are worse",
     "not_worse": "errors are not worse",
     "distance": "predictions are others",
     "segment": "predictions of a segment are others",
     "unanswered": "requests stay unanswered",
+    "shadow": "shadow answers are others",
+    "quality": "losses are larger",
+    "stable_distance": "stable's predictions are others",
 }
 _SUBJECTS = {"refused": "refusals", "slow": "slow answers"}
 
@@ -59,7 +65,7 @@ def draw_evidence(
     known = [(at, numbers) for at, numbers in points if NEEDED in numbers]
     if len(known) < 2:  # noqa: PLR2004 - a line
         return None
-    names = sorted({n for _, numbers in known for n in numbers if n.startswith(_PREFIX)} - {NEEDED})
+    names = sorted({name for _, numbers in known for name in evidence_names(numbers)})
     needed = known[-1][1][NEEDED]
     top = max(needed * 1.3, *(numbers.get(name, 0.0) for _, numbers in known for name in names))
     across = Scale(
@@ -71,8 +77,8 @@ def draw_evidence(
     up = Scale(low=0.0, high=top, left=_BOTTOM, right=_TOP)
     lines = [
         Line(
-            name=_in_words(name.removeprefix(_PREFIX)),
-            is_good=name.endswith("not_worse"),
+            name=evidence_in_words(name),
+            is_good=is_for_canary(name),
             points=" ".join(
                 f"{across.place(at.timestamp())},{up.place(numbers[name])}"
                 for at, numbers in known
@@ -92,10 +98,22 @@ def draw_evidence(
     )
 
 
-def _in_words(name: str) -> str:
-    if name in _WORDS:
-        return _WORDS[name]
-    subject, _, claim = name.partition("_")
+def evidence_names(numbers: Mapping[str, float]) -> list[str]:
+    """The numbers of a verdict that are evidence."""
+    return [name for name in numbers if name.startswith(_PREFIX) and name != NEEDED]
+
+
+def is_for_canary(name: str) -> bool:
+    """Whether the evidence speaks for the canary."""
+    return name.endswith("not_worse")
+
+
+def evidence_in_words(name: str) -> str:
+    """What the evidence with this name in a verdict's numbers is for."""
+    rest = name.removeprefix(_PREFIX)
+    if rest in _WORDS:
+        return _WORDS[rest]
+    subject, _, claim = rest.partition("_")
     return f"{_SUBJECTS.get(subject, subject)} are {claim.replace('_', ' ')}"
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from modelyard.domain.pictures.evidence import draw_evidence
+from modelyard.domain.pictures.evidence import draw_evidence, evidence_in_words
 from modelyard.domain.pictures.scale import Scale, scale_around, time_ticks
 from modelyard.domain.pictures.story import find_spans
 from modelyard.domain.promotion.timeline import Event, Kind
@@ -82,3 +82,15 @@ def test_evidence_is_drawn_against_what_is_needed():
     assert picture.lines[1].points == "60.0,200.0 720.0,30.0"
     assert draw_evidence([(AT, numbers)]) is None
     assert draw_evidence([(AT, {}), (AT, {})]) is None
+
+
+def test_every_evidence_of_the_judge_has_words():
+    names = ("worse", "refused_not_worse", "slow_worse", "shadow", "quality", "stable_distance")
+    assert [evidence_in_words(f"evidence_{name}") for name in names] == [
+        "errors are worse",
+        "refusals are not worse",
+        "slow answers are worse",
+        "shadow answers are others",
+        "losses are larger",
+        "stable's predictions are others",
+    ]
