@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from html import escape
+
+from markupsafe import Markup, escape
 
 CELL, ROW, NAMES = 58, 26, 190
 WIDTH, HEIGHT = 420, 150
@@ -37,7 +38,9 @@ class Bars:
     now: tuple[float, ...]
 
 
-def heat_map(columns: Sequence[str], weeks: Sequence[date], cells: Sequence[Sequence[Cell]]) -> str:
+def heat_map(
+    columns: Sequence[str], weeks: Sequence[date], cells: Sequence[Sequence[Cell]]
+) -> Markup:
     """Columns by weeks; each cell has its number, so nothing is told by its colour alone."""
     width, height = NAMES + CELL * len(weeks), ROW * (len(columns) + 1)
     return _svg(width, height, "\n".join(_heat(columns, weeks, cells)))
@@ -73,7 +76,7 @@ def _ratio(cell: Cell) -> str:
     return f"{cell.ratio:.2g}" if cell.ratio < 100 else ">99"  # noqa: PLR2004 - a cell's width
 
 
-def bar_chart(bars: Bars) -> str:
+def bar_chart(bars: Bars) -> Markup:
     """Two bars for each name: the training data in grey, the window in blue."""
     largest = max((*bars.before, *bars.now), default=0.0) or 1.0
     step = WIDTH / max(1, len(bars.names))
@@ -94,7 +97,7 @@ def bar_chart(bars: Bars) -> str:
     return _svg(WIDTH, HEIGHT, "\n".join(drawn))
 
 
-def line_chart(days: Sequence[date], values: Sequence[float], level: float) -> str:
+def line_chart(days: Sequence[date], values: Sequence[float], level: float) -> Markup:
     """A value for each day, and a dashed line at a level."""
     largest = max((*values, level), default=0.0) or 1.0
     step = WIDTH / max(1, len(days) - 1)
@@ -113,8 +116,8 @@ def line_chart(days: Sequence[date], values: Sequence[float], level: float) -> s
     return _svg(WIDTH, HEIGHT, "\n".join(drawn))
 
 
-def _svg(width: float, height: float, body: str) -> str:
-    return (
+def _svg(width: float, height: float, body: str) -> Markup:
+    return Markup(  # noqa: S704 - of texts that are escaped
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}">\n{body}\n</svg>'
     )

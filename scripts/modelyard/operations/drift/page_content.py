@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
+from modelyard.adapters.site.templates import render_page
 from modelyard.domain.drift.column_checks import ColumnCheck
 from modelyard.domain.drift.profile import (
     ColumnProfile,
@@ -29,17 +30,10 @@ from modelyard.operations.drift.compare import (
 
 if TYPE_CHECKING:
     from modelyard.adapters.store.evidently_page import ColumnScore
+    from modelyard.operations.drift.quality import NotWatched
 
 WORST, BINS, LEVELS = 6, 24, 10
 """Columns whose distributions are drawn, bins of a number, and levels of a category."""
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #222; }
-h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem } table { border-collapse:
-collapse } td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
-.confirmed, .breached { color: #b02a26 } .none { color: #2d7d3a } figure { display: inline-block;
-margin: .5rem 1rem .5rem 0 } svg { max-width: 100%; height: auto }
-"""
 
 
 def drift_page(
@@ -50,7 +44,7 @@ def drift_page(
     report: str,
     digest: str,
 ) -> str:
-    """The page; what comes from data or specs is escaped.
+    """The page; what comes from data or specs is escaped by its template.
 
     Args:
         result: The comparison.
@@ -59,7 +53,24 @@ def drift_page(
         report: The address of Evidently's report, relative to the page.
         digest: The digest under which that report is kept.
     """
-    return "\n".join(_lines(result, shown, scores, report, digest))
+    columns = _worst_first(result)
+    weeks = [window.data.days.since for window in shown]
+    cells = [[_cell(window, name) for window in shown] for name in columns]
+    values = {
+        "title": page_title(result),
+        "outcome": result.outcome,
+        "summary": summarize_comparison(result),
+        "sentences": _sentences(result),
+        "compared": len(result.windows),
+        "heat_map": heat_map(columns, weeks, cells),
+        "seasonal": ", ".join(seasonal_columns(result.profile)),
+        "figures": _distributions(result, columns[:WORST]),
+        "quality": _quality(result.quality),
+        "rows": list(_rows(result, columns, {score.column: score for score in scores})),
+        "report": report,
+        "digest": digest,
+    }
+    return render_page("drift_page.html.j2", values).decode()
 
 
 def page_title(result: FeedComparison) -> str:
@@ -82,46 +93,14 @@ def difference_in_words(checks: Sequence[ColumnCheck], score: ColumnScore | None
     return "it moved, but no further than the calendar moves it"
 
 
-def _lines(
-    result: FeedComparison,
-    shown: Sequence[WindowComparison],
-    scores: Sequence[ColumnScore],
-    report: str,
-    digest: str,
-) -> Iterator[str]:
-    title = escape(page_title(result))
-    yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-    yield f"<style>{_STYLE}</style></head><body>"
-    yield f'<h1 class="{result.outcome}">{title}</h1>'
-    yield f"<p>{escape(summarize_comparison(result))}.</p>"
-    yield from _listed(
-        [
-            *(describe_breach(fault) for fault in result.faults),
-            *(f"{c.column} ({c.reason}): {c.detail}" for c in result.confirmed),
-            *(describe_finding(found) for found in result.second_look),
-            *(f"warning: {warning}" for warning in result.warnings),
-        ]
-    )
-    columns = _worst_first(result)
-    yield "<h2>Columns by week, in units of their floors</h2>"
-    yield "<p>The largest effect of a column's checks; from 1 on it matters, and is red if it is "
-    yield f"no chance either. The verdict is from the last {len(result.windows)}.</p>"
-    weeks = [window.data.days.since for window in shown]
-    cells = [[_cell(window, name) for window in shown] for name in columns]
-    yield heat_map(columns, weeks, cells)
-    yield from _distributions(result, columns[:WORST])
-    yield from _quality(result)
-    yield from _table(result, columns, {score.column: score for score in scores})
-    yield "<p>Evidently draws a fixed line on a sample of the rows, which knows neither the "
-    yield f'calendar nor chance: <a href="{escape(report, quote=True)}">its report</a>, kept as '
-    yield f"<code>{escape(digest)}</code>. It decides nothing.</p></body></html>"
-
-
-def _listed(sentences: Sequence[str]) -> Iterator[str]:
-    if sentences:
-        yield "<ul>"
-        yield from (f"<li>{escape(sentence)}</li>" for sentence in sentences)
-        yield "</ul>"
+def _sentences(result: FeedComparison) -> list[str]:
+    """What was found, the worst first."""
+    return [
+        *(describe_breach(fault) for fault in result.faults),
+        *(f"{c.column} ({c.reason}): {c.detail}" for c in result.confirmed),
+        *(describe_finding(found) for found in result.second_look),
+        *(f"warning: {warning}" for warning in result.warnings),
+    ]
 
 
 def _worst_first(result: FeedComparison) -> list[str]:
@@ -145,16 +124,11 @@ def _cell(window: WindowComparison, column: str) -> Cell:
     )
 
 
-def _distributions(result: FeedComparison, columns: Sequence[str]) -> Iterator[str]:
+def _distributions(result: FeedComparison, columns: Sequence[str]) -> list[tuple[str, Markup]]:
+    """The chart of each column."""
     last = result.windows[-1].data
     profiles = {column.name: column for column in in_season(result.profile, last.days).columns}
-    table = last.table
-    yield f"<h2>Training data (grey) and the last window (blue): the {len(columns)} worst</h2>"
-    if seasonal := ", ".join(seasonal_columns(result.profile)):
-        yield f"<p>Compared with their own season of the training data: {escape(seasonal)}.</p>"
-    for name in columns:
-        bars = column_bars(profiles[name], table[name])
-        yield f"<figure><figcaption>{escape(name)}</figcaption>{bar_chart(bars)}</figure>"
+    return [(name, bar_chart(column_bars(profiles[name], last.table[name]))) for name in columns]
 
 
 def column_bars(profile: ColumnProfile, values: np.ndarray) -> Bars:
@@ -191,24 +165,18 @@ def _number_bars(profile: NumberProfile, values: np.ndarray) -> Bars:
     )
 
 
-def _quality(result: FeedComparison) -> Iterator[str]:
-    yield "<h2>Quality on new labels</h2>"
-    quality = result.quality
+def _quality(quality: Quality | NotWatched) -> dict[str, object]:
     if not isinstance(quality, Quality):
-        yield f"<p>Not watched: {escape(quality.why)}.</p>"
-        return
-    yield f"<p>{escape(quality.detail)}. The dashed line is the mean on held-out rows; an alarm is "
-    yield f"evidence of {ALARM:,.0f}.</p>"
-    days = [each.day for each in quality.losses]
-    yield line_chart(days, [each.mean for each in quality.losses], quality.held_out)
+        return {"chart": None, "said": quality.why}
+    days, means = [each.day for each in quality.losses], [each.mean for each in quality.losses]
+    chart = line_chart(days, means, quality.held_out)
+    return {"chart": chart, "said": quality.detail, "alarm": f"{ALARM:,.0f}"}
 
 
-def _table(
+def _rows(
     result: FeedComparison, columns: Sequence[str], scores: Mapping[str, ColumnScore]
-) -> Iterator[str]:
-    yield "<h2>Every check of the last window</h2><table><tr>"
-    heads = ("column", "reason", "effect", "floor", "p", "drifted", "Evidently", "why they differ")
-    yield "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
+) -> Iterator[tuple[str, ...]]:
+    """The cells of each check of the last window."""
     by_column: dict[str, list[ColumnCheck]] = {name: [] for name in columns}
     for check in result.windows[-1].checks or ():
         by_column[check.column].append(check)
@@ -216,7 +184,7 @@ def _table(
         score = scores.get(name)
         for place, check in enumerate(by_column[name]):
             theirs = f"{score.score:.3g} of {score.threshold:g}" if score else "-"
-            cells = (
+            yield (
                 name,
                 check.reason,
                 f"{check.measure} {check.effect:.3g}",
@@ -226,5 +194,3 @@ def _table(
                 theirs if place == 0 else "",
                 difference_in_words(by_column[name], score) if place == 0 else "",
             )
-            yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-    yield "</table>"
