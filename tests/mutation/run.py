@@ -1,0 +1,197 @@
+"""Changes the code of a package a little, and prints the changes that no test notices.
+
+`PYTHONPATH=tests python -m mutation.run PACKAGE ... [--sample N] [--seed S] [--only FILE[:LINE]]`.
+A package is one of `modelyard.domain`, such as `gate`. Each mutant runs in a process that is forked
+from one which has loaded the libraries, with the tests that execute its line, the quickest first.
+Exit 3 if one survives that `README.md` does not explain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mutation.coverage import Recorder
+from mutation.mutants import Mutant, mutants_of
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "scripts"
+README = Path(__file__).with_name("README.md")
+LIBRARIES = ("numpy", "scipy.special", "scipy.stats", "yaml", "hypothesis", "jsonschema", "pandas")
+MOST_SECONDS = 10.0
+"""CPU seconds of the tests of a mutant; the quickest tests are taken until they are reached."""
+
+_PYTEST = ("-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "-o", "addopts=")
+# Libraries are loaded before, which pytest finds strange.
+_QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+_OPTIONS = (*_QUIET, "--import-mode=importlib", "-p", "no:schemathesis", "-p", "no:faker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covered:
+    """What `coverage.Recorder` wrote."""
+
+    lines: Mapping[str, Mapping[str, Sequence[str]]]
+    seconds: Mapping[str, float]
+
+    def tests_of(self, path: Path, mutant: Mutant) -> list[str]:
+        """The tests that execute a line, the quickest first.
+
+        A line that is executed when the module is loaded, as a constant, has those of the module.
+        """
+        lines = self.lines.get(str(path), {})
+        found = set(lines.get(str(mutant.line), ()))
+        found = found or {test for tests in lines.values() for test in tests}
+        chosen, spent = [], 0.0
+        for test in sorted(found, key=lambda each: (self.seconds[each], each)):
+            spent += self.seconds[test]
+            if chosen and spent > MOST_SECONDS:
+                break
+            chosen.append(test)
+        return chosen
+
+
+class _Mutated(MetaPathFinder, Loader):
+    """Loads one module with a change."""
+
+    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
+        self.name, self.path, self.tree = name, path, tree
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """The module's own spec with this loader."""
+        if name != self.name:
+            return None
+        spec = PathFinder.find_spec(name, path)
+        assert spec is not None
+        spec.loader = self
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The usual module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the changed code."""
+        exec(compile(self.tree, str(self.path), "exec"), module.__dict__)  # noqa: S102
+
+
+def main() -> int:
+    """Try a sample of each package's mutants, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="mutation")
+    parser.add_argument("package", nargs="+")
+    parser.add_argument("--sample", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--long", action="store_true")
+    chosen = parser.parse_args()
+    sys.path.insert(0, str(SOURCES))
+    os.chdir(ROOT)
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    survivors = 0
+    for package in chosen.package:
+        covered = _covered(package, long=chosen.long)
+        for path, mutant in _sample(package, chosen):
+            said = f"{path.relative_to(SOURCES / 'modelyard' / 'domain')}:{mutant.line}"
+            outcome = _try(path, mutant, covered)
+            if outcome == "killed":
+                continue
+            explained = f"{said} {mutant.change}" in README.read_text("utf-8")
+            survivors += not explained
+            known = ", explained" if explained else ""
+            sys.stdout.write(f"{outcome}{known}: {said} {mutant.change}\n")
+            sys.stdout.flush()
+    return 3 if survivors else 0
+
+
+def _sample(package: str, chosen: argparse.Namespace) -> list[tuple[Path, Mutant]]:
+    folder = SOURCES / "modelyard" / "domain" / package
+    file, _, line = chosen.only.partition(":")
+    found = [
+        (path, mutant)
+        for path in sorted(folder.rglob("*.py"))
+        if not file or path.name == file
+        for mutant in mutants_of(path.read_text("utf-8"))
+        if not line or mutant.line == int(line)
+    ]
+    every = len(found)
+    if every > chosen.sample:
+        found = random.Random(chosen.seed).sample(found, chosen.sample)  # noqa: S311
+    sys.stdout.write(f"{package}: {len(found)} of {every} mutants\n")
+    sys.stdout.flush()
+    return found
+
+
+def _covered(package: str, *, long: bool) -> Covered:
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "covered.json"
+
+        def record() -> int:
+            recorder = Recorder(SOURCES / "modelyard" / "domain" / package)
+            tests = ROOT / "tests" / "unit" / "domain" / package
+            marks = "not frameworks" if long else "not frameworks and not long"
+            options = [each for each in _PYTEST if each != "-x"]
+            code = pytest.main([str(tests), *options, *_OPTIONS, "-m", marks], [recorder])
+            recorder.write(written)
+            return int(code)
+
+        code = _forked(record, seconds=600)
+        if code:
+            raise SystemExit(f"the tests of {package} fail without a change (exit {code})")
+        found = json.loads(written.read_text("utf-8"))
+    return Covered(lines=found["lines"], seconds=found["seconds"])
+
+
+def _try(path: Path, mutant: Mutant, covered: Covered) -> str:
+    tests = covered.tests_of(path, mutant)
+    if not tests:
+        return "not executed"
+    module = ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+
+    def run() -> int:
+        tree = mutant.tree(path.read_text("utf-8"))
+        sys.meta_path.insert(0, _Mutated(module, path, tree))
+        return int(pytest.main([*tests, *_PYTEST, *_OPTIONS]))
+
+    # Whatever the change breaks, also an endless loop, is noticed.
+    limit = 10 + 4 * sum(covered.seconds[test] for test in tests)
+    return "survived" if _forked(run, seconds=limit) == 0 else "killed"
+
+
+def _forked(run: Callable[[], int], *, seconds: float) -> int:
+    """The exit code of a function in a process of its own, which has so much CPU time."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 70
+    try:
+        most = int(seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+        quiet, errors = os.open(os.devnull, os.O_WRONLY), os.dup(2)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        code = run()
+    except BaseException:  # noqa: BLE001 - nothing may return into the process that was forked
+        os.write(errors, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
