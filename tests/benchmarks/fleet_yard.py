@@ -26,10 +26,20 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
 from modelyard.render.tree import rendered_tree, tree_digest
 from modelyard.yaml_writer import yaml_bytes
-from operations.yard import AT, BOT, MODEL, PATH, Yard, clone, living_yard
+from operations.yard import AT, BOT, MODEL, PATH, Yard, living_yard
 
-CHUNKS = 1000
-"""Merges that bring files; with more models one brings those of several, and others bring none."""
+ALONE = 1000
+"""So many models may each have merges of their own that bring files.
+
+Each such merge writes the lists of all models anew, so the bytes that git writes grow with models
+times merges. In a larger fleet one merge brings the files of several models, and the others none.
+"""
+
+# The yard is thrown away. A `sync` for each of tens of thousands of refs would take most of the
+# time, and to compress well most of the rest.
+_FAST = ("-c", "core.fsync=none", "-c", "core.compression=1")
+
+_PULLS = "refs/modelyard/pulls"
 
 _NAME = b"model-00000"
 
@@ -64,29 +74,33 @@ def fleet_yard(folder: Path, models: int) -> Yard:
     copies = [_pattern(yard, each.name) for each in PATH]
     pulls: list[_Pull] = []
     marks = folder / "marks"
-    _import(remote, _main_branch(yard, copies, models, pulls), f"--export-marks={marks}")
-    names = dict(line.removeprefix(":").split() for line in marks.read_text().splitlines())
-    clone(fleet, "clone")
+    names = _import(remote, _main_branch(yard, copies, models, pulls), marks)
+    # Before the facts and the pull requests are there: it links the files of all objects.
+    _run(fleet.folder, "clone", "-q", str(remote), "clone")
     site = found_site((fleet.folder / "clone").absolute() / Repository().state)
-    _import(remote, _facts(copies, models, site))
-    _import(remote, _documents(pulls, names))
+    _import(remote, _facts(copies, models, site), marks)
+    documents = _import(remote, _documents(pulls, names), marks)
+    _run(remote, "update-ref", "-d", _PULLS)
     _run(remote, "pack-refs", "--all")
-    _run(fleet.folder / "clone", "fetch", "-q", "origin", "main")
-    _run(fleet.folder / "clone", "checkout", "-q", "-B", "main", "FETCH_HEAD")
+    with (remote / "packed-refs").open("a") as stream:  # they sort after those of branches
+        refs = sorted((f"{_PULLS}/{number}", name) for number, name in documents.items())
+        stream.writelines(f"{name} {ref}\n" for ref, name in refs)
     return fleet
 
 
 def _run(where: Path, *words: str) -> None:
-    subprocess.run(["git", *words], cwd=where, check=True)
+    subprocess.run(["git", *_FAST, *words], cwd=where, check=True)
 
 
-def _import(remote: Path, stream: Iterable[bytes], *options: str) -> None:
-    words = ["git", "fast-import", "--quiet", *options]
+def _import(remote: Path, stream: Iterable[bytes], marks: Path) -> dict[str, str]:
+    """Write the commits of a stream; returns their names by mark."""
+    words = ["git", *_FAST, "fast-import", "--quiet", f"--export-marks={marks}"]
     with subprocess.Popen(words, cwd=remote, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.writelines(stream)
     if process.returncode:
         raise SystemExit("git fast-import failed")
+    return dict(line.removeprefix(":").split() for line in marks.read_text().splitlines())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +124,7 @@ def _main_branch(
     own = {path.removeprefix(f"models/{MODEL}/"): yard.read(path) for path in paths}
     mark = 1
     yield _commit("main", mark, start, "Start")
-    size = max(1, models // CHUNKS)
+    size = max(1, round((models / ALONE) ** 2 / 2.5))
     for first in range(0, models, size):
         chunk = range(first, min(first + size, models))
         mark += 1
@@ -165,11 +179,12 @@ def _files(pattern: Pattern, number: int) -> Iterator[tuple[str, bytes]]:
     name, environment = name_of(number), pattern.release.environment
     release = replace(pattern.release, model=name)
     before, after = pattern.release.identity, release.identity
+    # Alone it has quotes where it reads as a number; after `--release=` it never has.
+    alone = (b": " + _scalar(before), b": " + _scalar(after))
     files = {
-        # Alone it has quotes where it reads as a number; after `--release=` it never has.
         file: _of(content, number)
         .replace(b"=" + before.encode(), b"=" + after.encode())
-        .replace(b": " + _scalar(before), b": " + _scalar(after))
+        .replace(*alone)
         for file, content in pattern.manifests.items()
     }
     pin = _of(pattern.pin, number).replace(b"0" * 64, tree_digest(files).encode())
@@ -225,8 +240,9 @@ def _documents(pulls: Sequence[_Pull], names: Mapping[str, str]) -> Iterator[byt
             closed_by=Person.named(BOT),
         )
         document = dump_json(StoredPull(pull=pull), StoredPull)
-        ref = f"refs/modelyard/pulls/{number}"
-        yield _commit(ref, number, {"document.json": document}, "Merge")
+        # One ref for all: fast-import keeps what it knows of each, and looks through it.
+        yield f"reset {_PULLS}\n\n".encode()
+        yield _commit(_PULLS, number, {"document.json": document}, "Merge")
 
 
 def _commit(ref: str, mark: int, documents: Mapping[str, bytes], message: str) -> bytes:

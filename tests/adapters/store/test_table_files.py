@@ -4,6 +4,7 @@ import datetime as dt
 import gzip
 import io
 import tracemalloc
+from csv import reader
 from dataclasses import replace
 from decimal import Decimal
 
@@ -139,10 +140,18 @@ BROKEN = {
     "a name twice": (b"x,y,x\n1,a,2\n", "a.csv, line 1: columns 1 and 3 are both named 'x'"),
     "an open quote": (b'x,y\n1,a\n2,"b\n3,c\n', "a.csv, line 3: a quote is in the wrong place, or "
                       "a field in quotes never ends"),
+    "quotes that are even": (b'x,y\n1,"a" b"\n2,"c" d"\n', "a.csv, line 2: a quote is in"),
+    "one field with two parts": (b'x,y\n1,a\n2,"b"c\n', "a.csv, line 3: a quote is in"),
     "latin": (b"x,y\n1,a\n2,\xe9\n", "a.csv, line 3: not UTF-8: b'\\xe9\\n'"),
     "two bytes": ("x,y\n1,a\n".encode("utf-16"), "a.csv, line 1: has a NUL byte"),
     "nothing": (b"", "a.csv: not readable as a table: it has no header"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ['"a ""b"" c"', '5" pipe', '"a,""b"', '""', '"a\nb"'])
+def test_quotes_where_they_may_be_are_read(text):
+    (found,) = values(csv(f"x,y\n1,{text}\n".encode(), x="integer", y="category"), "y")
+    assert found == next(reader([text.replace("\n", "~")]))[0].replace("~", "\n")
 
 
 @pytest.mark.parametrize(("content", "said"), BROKEN.values(), ids=BROKEN)

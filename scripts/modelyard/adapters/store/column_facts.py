@@ -9,9 +9,10 @@ from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.store.contract_types import OFTEN_MISSING, Source, to_contract
-from modelyard.adapters.store.csv_text import read_csv_text, unpacked
+from modelyard.adapters.store.csv_text import line_of_row, read_csv_text, unpacked
 from modelyard.adapters.store.table_files import CSV, read_parquet_table
 from modelyard.domain.proposal.columns import ColumnFacts, is_code_name
+from modelyard.domain.proposal.header import find_header_fault
 from modelyard.domain.proposal.task import MOST_CLASSES
 from modelyard.domain.specs.column_values import read_column, read_levels
 from modelyard.domain.specs.contract import Column, ColumnType
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SAMPLE = 200
+_FIRST_ROWS = 20
 _WHOLE = r"^\s*[+-]?[0-9]+\s*$"
 _LEADING_ZERO = r"^\s*[+-]?0[0-9]+\s*$"
 _OTHER_DATE = re.compile(r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(\s.*)?")
@@ -81,7 +83,7 @@ def read_facts(
         missing, table = missing or ("",), read_parquet_table(content, uri=uri)
     else:
         raise CannotAnswer(f"{uri}: not a table; expected .parquet, .csv or .csv.gz")
-    _refuse_shape(table, uri=uri)
+    _refuse_shape(table, uri=uri, text=content if is_text else None)
     source = Source(locate=lambda row: f"row {row + 1}", zone=zone,
                     missing=missing if is_text else None)  # fmt: skip
     columns = tuple(
@@ -95,13 +97,22 @@ def read_facts(
     )
 
 
-def _refuse_shape(table: pa.Table, *, uri: str) -> None:
+def _refuse_shape(table: pa.Table, *, uri: str, text: bytes | None) -> None:
     names = list(table.column_names)
-    for name in dict.fromkeys(names):
-        if names.count(name) > 1:
-            raise Refused(f"{uri}: {names.count(name)} columns are named {name!r}")
+    rows = [] if text is None else [
+        [column[row].as_py() for column in table.columns]
+        for row in range(min(_FIRST_ROWS, table.num_rows))
+    ]  # fmt: skip
+    if (fault := find_header_fault(names, rows)) is not None:
+        hint = fault.hint
+        if text is not None and fault.row is not None:
+            line = line_of_row(text, fault.row)
+            unpack = f"zcat {uri}" if uri.endswith(".gz") else f"cat {uri}"
+            hint += f"; line {line} seems to have them: {unpack} | tail -n +{line} > NEW.csv"
+        where = uri if text is None else f"{uri}, line 1"
+        raise Refused(f"{where}: {fault.what}", hint=hint)
     if not table.num_rows:
-        raise Refused(f"{uri}: it has no rows")
+        raise Refused(f"{uri}: it has no rows", hint="give a file with rows below its header")
 
 
 def _guess_missing(table: pa.Table, zone: tzinfo) -> list[str]:

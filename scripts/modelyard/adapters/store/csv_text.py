@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ LARGEST_ROW = 2**24
 
 _BOM = b"\xef\xbb\xbf"
 _SHOWN = 40
+_QUOTED = re.compile(rb'"(?:[^"]|"")*+"([^,\r\n]?)')
 _PIECE = 2**16
 _GZIP_BITS = 31  # zlib's word for gzip with any window
 
@@ -39,7 +41,8 @@ def read_csv_text(content: bytes, *, uri: str, missing: tuple[str, ...]) -> pa.T
     content = content.removeprefix(_BOM)
     _refuse_binary(content, uri=uri)
     names = _header(content, uri=uri)
-    if content.count(b'"') % 2:  # a quote that never ends makes one field of all that follows
+    # A quote that never ends makes one field of all that follows.
+    if content.count(b'"') % 2 or _has_odd_quotes(content):
         _refuse_odd_quotes(content, uri=uri)
     # By number: unnamed columns, such as the row numbers that pandas writes, would be twins.
     numbers = [str(number) for number in range(len(names))]
@@ -133,6 +136,11 @@ def _refuse_binary(content: bytes, *, uri: str) -> None:
             f"{uri}, line {line}: has a NUL byte, so it is no text in UTF-8",
             hint="save the file as UTF-8",
         )
+
+
+def _has_odd_quotes(content: bytes) -> bool:
+    """Whether something else than a comma or a line's end may follow a field in quotes."""
+    return any(each[1] for each in _QUOTED.finditer(content))
 
 
 def _refuse_odd_quotes(content: bytes, *, uri: str) -> None:

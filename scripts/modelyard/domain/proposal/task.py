@@ -97,7 +97,10 @@ def _choose_task(facts: ColumnFacts, wanted: Task | None) -> tuple[Task, str]:
         raise Refused(f"target column {name} can be no label: {found}")
     if kinds < _TWO:
         values = "one value" if kinds == 1 else "no value"
-        raise Refused(f"target column {name} has {values}; a label needs two")
+        raise Refused(
+            f"target column {name} has {values}; a label needs two",
+            hint="give a file with more rows, or name another column with --target",
+        )
     fitting = _fitting_tasks(facts)
     if wanted is not None and wanted not in fitting:
         raise Refused(
