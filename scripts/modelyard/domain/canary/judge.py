@@ -245,7 +245,12 @@ def _predictions(
 ) -> Iterator[Finding]:
     if expected is not None:
         yield from prediction_findings(
-            canary, stable, expected, radius=policy.distribution_radius, alpha=alpha
+            canary,
+            stable,
+            expected,
+            radius=policy.distribution_radius,
+            alpha=alpha,
+            least_rows=policy.least_predictions,
         )
 
 

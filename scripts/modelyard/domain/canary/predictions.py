@@ -22,10 +22,13 @@ from modelyard.domain.canary.prediction_shift import (
 )
 from modelyard.domain.canary.request_metrics import LEAST_BAD_LOOKS, Finding
 from modelyard.domain.canary.shift.bets import STAKES
-from modelyard.domain.canary.shift.looks import counts_of_looks, distance_by_chance, sound_looks
-
-LEAST_TRUSTED = 0.25
-"""Part of the looks in which stable must be in order if the canary is judged by them alone."""
+from modelyard.domain.canary.shift.looks import (
+    LEAST_TRUSTED,
+    counts_of_looks,
+    distance_by_chance,
+    looks_with,
+    sound_looks,
+)
 
 NOTABLE_DESIGN_EFFECT = 2.0  # from this design effect on the reason mentions it
 
@@ -37,6 +40,7 @@ def prediction_findings(
     *,
     radius: float,
     alpha: float,
+    least_rows: float,
 ) -> Iterator[Finding]:
     """The finding on the canary's predictions, and what else may explain them.
 
@@ -46,6 +50,7 @@ def prediction_findings(
         expected: The predictions to expect.
         radius: As in `distribution_radius` of the policy.
         alpha: The level.
+        least_rows: As in `excuse_of`.
     """
     # Before the grids are made equal: servers count pairs of rows on their own grid.
     effects = design_effects(canary, stable)
@@ -58,7 +63,7 @@ def prediction_findings(
     found = test.shift(canary, stable)
     finding = _own_finding(test, found)
     if finding.bad or finding.missing:
-        other = excuse_of(test, canary, stable)
+        other = excuse_of(test, canary, stable, least_rows=least_rows)
         if other is not None:
             yield replace(finding, bad=False, missing=None)
             yield other
@@ -160,7 +165,12 @@ class PredictionTest:
 
 
 def excuse_of(
-    test: PredictionTest, canary: Arm, stable: Arm | None, *, part: float = 1.0
+    test: PredictionTest,
+    canary: Arm,
+    stable: Arm | None,
+    *,
+    least_rows: float,
+    part: float = 1.0,
 ) -> Finding | None:
     """What else than the canary explains how far its predictions are; None if nothing does.
 
@@ -168,11 +178,14 @@ def excuse_of(
         test: The test of these predictions.
         canary: The canary, with the inputs of all rows.
         stable: Stable, with those of all rows.
+        least_rows: The canary's predictions that are needed while stable was in order, where it is
+            judged by these alone.
         part: The part of the rows whose predictions these are.
     """
     if stable is None:
         return None
-    return _other_inputs(test, canary, stable, part) or _stable_off(test, canary, stable)
+    found = _other_inputs(test, canary, stable, part)
+    return found or _stable_off(test, canary, stable, least_rows)
 
 
 def _own_finding(test: PredictionTest, found: ShiftEvidence) -> Finding:
@@ -219,54 +232,79 @@ def _other_inputs(test: PredictionTest, canary: Arm, stable: Arm, part: float) -
     )
 
 
-def _stable_off(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | None:
+def _stable_off(
+    test: PredictionTest, canary: Arm, stable: Arm, least_rows: float
+) -> Finding | None:
     """What is said instead of a fail if it is stable that predicts what it should not.
 
     Stable is held against its own predictions on held-out rows. If it keeps them, the answer is
-    None. If it does not, the canary is held against its own. Where it does not keep them either,
-    the traffic may have changed or both may be broken, and nothing is decided, unless the canary is
-    further away than the radius and stable's distance together.
+    None. If it does not, `_beside` says what is left of the canary's difference.
     """
     if not test.expected.stable_shares:
         return None
-    theirs, own = test.alone(test.expected.stable_shares), test.alone(test.expected.shares)
+    theirs = test.alone(test.expected.stable_shares)
     found = _latest_shift(theirs, stable.predictions)
     if found is None:
-        return _was_off(test, canary, stable)
+        return _was_off(test, canary, stable, least_rows)
     text = (
         f"an incident of stable: its predictions differ by {found.distance:.2f} from those on "
         f"held-out rows, {theirs.allowed:.2g} is allowed"
     )
     numbers = {"stable_distance": found.distance, "evidence_stable_distance": found.evidence.peak}
-    mine = own.shift(canary)
-    if mine.evidence.ever_rejects(test.alpha) or mine.distance > own.allowed:
-        wider = min(1.0, test.allowed + found.distance)
-        if test.shift(canary, stable, allowed=wider).evidence.ever_rejects(test.alpha):
-            return None
-        missing = "predictions of canary or stable as on held-out rows"
-        return Finding(text=text, missing=missing, numbers=numbers)
-    return Finding(text=f"{text}; the canary's are as expected", numbers=numbers)
+    known = Finding(text=text, numbers=numbers)
+    excuse = _beside(test, canary.predictions, stable.predictions, found.distance, known)
+    if excuse is None or excuse.missing:
+        return excuse
+    return replace(excuse, text=f"{text}; the canary's are as expected")
 
 
-def _was_off(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | None:
+def _beside(
+    test: PredictionTest, mine: Histograms, others: Histograms, off: float, excuse: Finding
+) -> Finding | None:
+    """An excuse while stable is so far off: as it is, with something missing, or None.
+
+    The canary is held against its own predictions on held-out rows. Where it does not keep them
+    either, the traffic may have changed or both may be broken, and nothing is decided, unless the
+    canary is further away than the radius and stable's distance together.
+    """
+    own = test.alone(test.expected.shares)
+    alone = own.shift_of(mine)
+    if not alone.evidence.ever_rejects(test.alpha) and alone.distance <= own.allowed:
+        return excuse
+    wider = min(1.0, test.allowed + off)
+    if test.shift_of(mine, others, allowed=wider).evidence.ever_rejects(test.alpha):
+        return None
+    return replace(excuse, missing="predictions of canary or stable as on held-out rows")
+
+
+def _was_off(test: PredictionTest, canary: Arm, stable: Arm, least_rows: float) -> Finding | None:
     """What is said instead of a fail if stable was broken for a time, and nothing else is wrong.
 
     Evidence of that time stays for ever. So the canary is judged by the looks in which stable was
-    in order; without enough of them it is not excused.
+    in order, of which there must be enough, and in the others by `_beside`.
     """
     trusted = _sound_looks(test, stable)
-    if trusted.all() or trusted.mean() < LEAST_TRUSTED:
+    judged = trusted & looks_with(stable.predictions)
+    if trusted.all() or judged.mean() < LEAST_TRUSTED:
         return None
-    mine, others = (counts_of_looks(arm.predictions, trusted).tolist() for arm in (canary, stable))
-    found = test.shift_of(mine, others)
+    mine, others = (_parts_of(arm.predictions, judged) for arm in (canary, stable))
+    found = test.shift_of(mine[0], others[0])
     if found.evidence.ever_rejects(test.alpha) or found.distance > test.allowed:
         return None
-    doubtful = int(np.count_nonzero(~trusted))
-    return Finding(
-        text=f"an incident of stable: in {doubtful} of {trusted.size} looks its predictions were "
-        f"not those on held-out rows; in the others the canary's differ by {found.distance:.2f}",
-        numbers={"stable_doubtful_looks": doubtful},
+    doubtful, rows = int(np.count_nonzero(~trusted)), math.ceil(least_rows - found.predictions)
+    text = (
+        f"an incident of stable: in {doubtful} of {trusted.size} looks its predictions were "
+        f"not those on held-out rows; in the others the canary's differ by {found.distance:.2f}"
     )
+    more = f"{rows} more predictions while stable's are as on held-out rows" if rows > 0 else None
+    excuse = Finding(text=text, missing=more, numbers={"stable_doubtful_looks": doubtful})
+    off = test.alone(test.expected.stable_shares).shift_of(others[1]).distance
+    return _beside(test, mine[1], others[1], off, excuse)
+
+
+def _parts_of(totals: Histograms, looks: NDArray[np.bool_]) -> tuple[Histograms, Histograms]:
+    """The counts of some looks, and those of the others."""
+    return counts_of_looks(totals, looks).tolist(), counts_of_looks(totals, ~looks).tolist()
 
 
 def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidence | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
+from error_rates.judge import verdict_of
+from error_rates.judge_cases import Case
+from error_rates.judge_traffic import of_segment
 from modelyard.domain.canary.input_mix import cell_name
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
@@ -120,6 +124,56 @@ def test_a_stable_that_was_broken_for_a_time_blames_no_canary_for_it_later(looks
 def test_a_bad_canary_fails_beside_a_stable_that_was_broken_for_a_time(since):
     canary = counted(200, lambda look: LAST if look >= since else LEVEL, 45)
     assert judged(canary, counted(800, breaking, 45)).outcome is Outcome.FAIL
+
+
+ODD, HALVES = (0.0, 0.5, 0.5, 0.0), (0.5, 0.0, 0.0, 0.5)
+
+
+@pytest.mark.parametrize("off", [ODD, HALVES])
+def test_a_canary_that_was_off_too_while_stable_was_broken_does_not_pass(off):
+    canary = counted(200, lambda look: off if 5 <= look < 15 else LEVEL, 60)
+    verdict = judged(canary, counted(800, breaking, 60))
+    assert verdict.outcome is not Outcome.PASS
+    assert verdict.outcome is Outcome.FAIL or "canary or stable as on held-out" in verdict.reason
+
+
+def test_a_canary_further_off_than_stable_was_fails():
+    half = (0.25, 0.25, 0.0, 0.5)  # off by .25
+    canary = counted(200, lambda look: (0.0, 1.0, 0.0, 0.0) if 5 <= look < 15 else LEVEL, 60)
+    stable = counted(800, lambda look: half if 5 <= look < 15 else LEVEL, 60)
+    assert judged(canary, stable).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("looks", [16, 20, 30, 60])
+@pytest.mark.parametrize("shift", [1.0, 0.9])
+def test_a_mix_of_traffic_that_moved_for_a_time_excuses_no_bad_canary(looks, shift):
+    def change(canary, stable, _):
+        rows = of_segment(lambda look: shift if 5 <= look < 15 else 0.3)
+        canary.rows = stable.rows = rows
+        score = canary.score
+        canary.score = lambda rows, look: np.where(
+            (rows[:, 2] > 0.5) & (np.abs(rows[:, 1]) < 0.45), 0.001, score(rows, look)
+        )
+
+    case = Case(name="moved", is_bad=True, change=change)
+    assert verdict_of(case, np.random.default_rng(1), looks).outcome is not Outcome.PASS
+
+
+@pytest.mark.parametrize("per_look", [0, 1, 10])
+def test_few_predictions_beside_a_sound_stable_are_waited_for(per_look):
+    # 5 of the looks are doubtful, or 6, and the canary has hardly any predictions in the others.
+    def arm(rows, shares):
+        found = counted(1, lambda look: tuple(rows(look) * share for share in shares(look)), 60)
+        total = np.cumsum([0, *(rows(look) for look in range(1, 61))])
+        return [
+            replace(each, rows=int(n), requests={"2xx": int(n)})
+            for each, n in zip(found, total, strict=True)
+        ]
+
+    canary = arm(lambda look: 800 if 5 <= look < 15 else per_look, always(LEVEL))
+    verdict = judged(canary, arm(lambda _: 800, breaking))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "more predictions while stable's are as on held-out rows" in verdict.reason
 
 
 def test_where_both_are_off_nothing_is_decided():

@@ -10,14 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.segments.cells import segment_grid
-from modelyard.domain.canary.shadow.findings import LEAST_HELD_OUT, promise_pairs
+from modelyard.domain.canary.shadow.findings import (
+    LEAST_HELD_OUT,
+    promise_pairs,
+    shadow_findings,
+)
 from modelyard.domain.canary.shadow.pairs import (
     FAILED,
     MOST_CLASSES,
     OTHER,
     grid_key,
+    keep_pairs_of,
     pair_name,
     parse_pair,
 )
@@ -148,6 +154,49 @@ def test_strays_of_a_time_in_which_stable_was_broken_do_not_stay_in_the_evidence
     verdict = judge_canary(replace(usual, samples=tuple(samples)), POLICY)
     assert verdict.outcome is outcome
     assert verdict.numbers["shadow_strays"] < 0.05 or not is_broken
+
+
+def beside(answer, trusted, **known):
+    evidence = canary_evidence(answer, **known)
+    arm = count_arm(keep_pairs_of(evidence.samples, "v2"), "v1", is_new=False)
+    (found,) = shadow_findings(
+        arm, PAIRS, release="v2", margin=0.05, alpha=0.01, trusted=np.array(trusted)
+    )
+    return found
+
+
+@pytest.mark.parametrize("sound", [0, 1, 4, 8])
+@pytest.mark.parametrize("per_look", [10, 200])
+def test_a_few_looks_in_which_stable_was_in_order_show_no_pass(sound, per_look):
+    trusted = [look >= 40 - sound for look in range(41)]
+    found = beside(near, trusted, looks=40, per_look=per_look)
+    assert found.missing == "stable's predictions as on held-out rows"
+    assert not found.bad
+    assert beside(near, [True] * 41, looks=40, per_look=per_look).missing is None
+
+
+def test_looks_without_shadow_answers_are_no_looks_in_which_stable_was_in_order():
+    usual = canary_evidence(near, looks=8, per_look=400)
+    idle = [usual.samples[-1].counts["v1"].shadow] * 40
+    evidence = canary_evidence(near, looks=48, per_look=0)
+    shadows = [*(sample.counts["v1"].shadow for sample in usual.samples), *idle]
+    samples = tuple(
+        replace(
+            sample,
+            counts={**sample.counts, "v1": replace(sample.counts["v1"], shadow=dict(shadow))},
+        )
+        for sample, shadow in zip(evidence.samples, shadows, strict=True)
+    )
+    arm = count_arm(keep_pairs_of(samples, "v2"), "v1", is_new=False)
+    trusted = np.array([look >= 8 for look in range(49)])
+    (found,) = shadow_findings(arm, PAIRS, release="v2", margin=0.05, alpha=0.01, trusted=trusted)
+    assert found.missing == "stable's predictions as on held-out rows"
+
+
+@pytest.mark.parametrize("sound", [5, 20])
+def test_strays_of_looks_in_which_stable_was_in_order_fail_however_few_these_are(sound):
+    found = beside(of_another, [look >= 40 - sound for look in range(41)], looks=40, per_look=200)
+    assert found.bad
 
 
 @pytest.mark.parametrize("rows", [1, 3, 10, 40])

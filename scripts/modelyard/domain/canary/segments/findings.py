@@ -185,7 +185,7 @@ def _findings_of(
     if not bad and not _is_far(test, found):
         return
     where = f"where {promise.title}"
-    if (excuse := excuse_of(test, *arms, part=_part(*arms))) is not None:
+    if (excuse := excuse_of(test, *arms, least_rows=LEAST_LIVE, part=_part(*arms))) is not None:
         text = f"{where}: {excuse.text}" if excuse.text else ""
         yield replace(excuse, text=text, numbers={})
         return

@@ -22,7 +22,7 @@ from modelyard.domain.canary.shadow.pairs import (
     is_pair_of,
     parse_pair,
 )
-from modelyard.domain.canary.shift.looks import counts_of_looks
+from modelyard.domain.canary.shift.looks import LEAST_TRUSTED, counts_of_looks, looks_with
 
 LEAST_HELD_OUT = 50
 """Held-out rows of a bin of stable that are needed for what is usual beside it: of 50 the outermost
@@ -113,17 +113,17 @@ def shadow_findings(
         return
     pairs = _Pairs(stable, promise, release)
     rows, strays = (_counted(each, trusted) for each in (pairs.rows, pairs.strays))
-    if not rows[-1] and pairs.rows[-1]:
-        text = "shadow answers not judged: stable does not predict as on held-out rows, so that is"
-        missing = "stable's predictions as on held-out rows"
-        yield Finding(text=f"{text} not the canary's", missing=missing)
-        return
-    if not rows[-1]:
+    if not pairs.rows[-1]:
         yield Finding(text=f"shadow answers not judged: {_why_none(stable, pairs)}")
         return
     limit = min(1.0, TAIL + margin)
     found = against_at_most(rows, strays, limit, most=most_of_a_look(math.log(1 / alpha)))
-    bad, share = found.ever_rejects(alpha), strays[-1] / rows[-1]
+    bad, share = found.ever_rejects(alpha), strays[-1] / max(rows[-1], 1)
+    if not bad and _are_few(pairs.rows, rows, trusted):
+        text = "shadow answers not judged: stable does not predict as on held-out rows, so that is"
+        missing = "stable's predictions as on held-out rows"
+        yield Finding(text=f"{text} not the canary's", missing=missing)
+        return
     is_far = share > limit and rows[-1] >= LEAST_PAIRS
     errors = f", {pairs.failed:.0f} of them by an error" if pairs.failed else ""
     allowed = f"{format_share(limit)} is allowed"
@@ -140,6 +140,16 @@ def shadow_findings(
             "evidence_shadow": found.peak,
         },
     )
+
+
+def _are_few(
+    every: Sequence[float], rows: Sequence[float], trusted: NDArray[np.bool_] | None
+) -> bool:
+    """Whether so much was left out with looks that are not trusted that the rest shows no pass."""
+    if trusted is None or rows[-1] >= every[-1]:
+        return False
+    part = trusted[looks_with(every)].mean()
+    return rows[-1] < LEAST_PAIRS or bool(part < LEAST_TRUSTED)
 
 
 def _counted(totals: Sequence[float], trusted: NDArray[np.bool_] | None) -> list[float]:

@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from modelyard.domain.specs.column_values import Floats
 
+LEAST_TRUSTED = 0.25
+"""Part of the looks in which stable must be in order if the canary is judged by them alone."""
+
 TOGETHER = (1, 2, 4)
 """Looks that are held against held-out rows together: a look alone may have few rows."""
 
@@ -39,6 +42,13 @@ def sound_looks(
             if distance > allowed + distance_by_chance(shares, rows):
                 found[start : start + together + 1] = False
     return found
+
+
+def looks_with(totals: ArrayLike) -> NDArray[np.bool_]:
+    """By sample, whether anything was added since the one before; along the first axis."""
+    counts = np.asarray(totals, dtype=np.float64)
+    added = np.diff(counts, axis=0, prepend=0.0).reshape(len(counts), -1)
+    return np.asarray(added.max(axis=1, initial=0.0) > 0, dtype=np.bool_)
 
 
 def counts_of_looks(totals: ArrayLike, looks: NDArray[np.bool_]) -> Floats:
