@@ -250,13 +250,17 @@ def settled(stage: Stage, pull: PullRequest) -> PullRequest:
     return seen
 
 
-def push_start(git: Git) -> None:
-    """Give a repository its first commit."""
+def push_start(git: Git, *, commits: int = 1) -> None:
+    """Give a repository its first commits."""
     documents = {path: text.encode() for path, text in START.items()}
-    start = write_commit(
-        git, None, documents, parents=[], message="Start", author="ann", at=SystemClock().now()
-    )
-    git.push("origin", {"refs/heads/main": (None, start)})
+    tip: list[str] = []
+    for number in range(commits):
+        more = documents | {"docs/number.md": f"{number}\n".encode()} if number else documents
+        start = write_commit(
+            git, None, more, parents=tip, message="Start", author="ann", at=SystemClock().now()
+        )
+        tip = [start]
+    git.push("origin", {"refs/heads/main": (None, tip[0])})
 
 
 def checkout(folder: Path, url: str) -> Git:
@@ -291,11 +295,11 @@ def github_stage(fake: FakeGitHub, folder: Path) -> HostedStage:
     )
 
 
-def gitea_stage(site: Site, folder: Path) -> HostedStage:
-    """A real Gitea."""
+def gitea_stage(site: Site, folder: Path, *, commits: int = 1) -> HostedStage:
+    """A real Gitea; its main branch has that many commits."""
     seed = folder / "seed.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(seed)], check=True)
-    push_start(checkout(folder / "first", str(seed)))
+    push_start(checkout(folder / "first", str(seed)), commits=commits)
     repository = site.new_repository(seed)
     repository.protect_main(statuses=[])
     people = (BOT, "olga", "ann", "bob", "rex")

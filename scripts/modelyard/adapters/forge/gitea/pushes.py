@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ class Push:
     Args:
         actor: Who pushed; None for a program, which pushes for anybody.
         head: The commit that it left.
-        commits: Those that it brought; empty if the feed does not list all of them.
+        commits: Those that it brought, as far as the feed lists them: it has the newest five.
     """
 
     actor: Person | None
@@ -38,7 +38,8 @@ class PushFeed:
     """The pushes of a repository, read as far back as somebody had to know.
 
     Every fact that is written is a push, too, so the whole feed of a busy yard takes hundreds of
-    requests. What was read is kept; then only what is new is asked for.
+    requests. What was read is kept; then only what is new is asked for. A reading that fails keeps
+    nothing: with a gap in what is kept, somebody who pushed would be missed for ever.
 
     Args:
         api: The API.
@@ -48,52 +49,71 @@ class PushFeed:
     api: ForgeApi
     place: str
     _by_branch: dict[str, dict[int, Push]] = field(default_factory=lambda: defaultdict(dict))
-    _older: Iterator[Json] | None = None
+    _entries: set[int] = field(default_factory=set)
     _newest: datetime | None = None
+    _is_whole: bool = False
 
     def read(self, branch: str, *, is_enough: Callable[[Sequence[Push]], bool]) -> tuple[Push, ...]:
         """Return the pushes to a branch, newest first, until these are enough or all there are."""
-        self._read_new()
-        while not is_enough(found := self._pushes(branch)):
-            row = next(self._older, None) if self._older else None
-            if row is None:
-                return found
-            self._keep(row)
-        return found
+        ref = f"refs/heads/{branch}"
+        if self._newest is not None:
+            self._read_until(self._is_joined(self._newest))
+            if self._is_whole or is_enough(_newest_first(self._by_branch.get(ref, {}))):
+                return _newest_first(self._by_branch.get(ref, {}))
+        found: dict[int, Push] = {}
 
-    def _read_new(self) -> None:
-        rows, before = self._rows(), self._newest
-        if before is None:
-            self._older = rows
-            if (first := next(rows, None)) is not None:
-                self._keep(first)
-            return
-        for row in rows:
-            at = self._keep(row)
-            if at is not None and at < before - _OVERLAP:
-                return
+        def is_found(row: Json) -> bool:
+            if not _is_push(row) or row["ref_name"] != ref:
+                return False
+            found[row["id"]] = _push_of(row)
+            return is_enough(_newest_first(found))
 
-    def _rows(self) -> Iterator[Json]:
-        return self.api.pages(f"{self.place}/activities/feeds")
+        # From the newest on, as pages move while others push.
+        self._read_until(is_found)
+        return _newest_first(self._by_branch.get(ref, {}))
 
-    def _keep(self, row: Json) -> datetime | None:
-        """Keep an entry if it is a push; returns its time."""
-        at = time_of(row.get("created"))
-        if at is not None:
-            self._newest = max(at, self._newest or at)
-        if row["op_type"] == _PUSHED:
-            self._by_branch[row["ref_name"]][row["id"]] = _push_of(row)
-        return at
+    def _is_joined(self, newest: datetime) -> Callable[[Json], bool]:
+        """Whether an entry, with all that are newer, leaves no gap to those that are kept."""
+        is_met = False
 
-    def _pushes(self, branch: str) -> tuple[Push, ...]:
-        kept = self._by_branch.get(f"refs/heads/{branch}", {})
-        return tuple(kept[number] for number in sorted(kept, reverse=True))
+        def is_joined(row: Json) -> bool:
+            nonlocal is_met
+            is_met = is_met or row["id"] in self._entries
+            at = time_of(row.get("created"))
+            return is_met and at is not None and at < newest - _OVERLAP
+
+        return is_joined
+
+    def _read_until(self, is_last: Callable[[Json], bool]) -> None:
+        """Keep the entries from the newest to the last one, once all of them are read."""
+        rows: list[Json] = []
+        is_whole = True
+        for row in self.api.pages(f"{self.place}/activities/feeds"):
+            rows.append(row)
+            if is_last(row):
+                is_whole = False
+                break
+        pushes = [(row["ref_name"], row["id"], _push_of(row)) for row in rows if _is_push(row)]
+        times = [at for row in rows if (at := time_of(row.get("created"))) is not None]
+        for ref, number, push in pushes:
+            self._by_branch[ref][number] = push
+        self._entries |= {row["id"] for row in rows}
+        self._newest = max(times, default=self._newest)
+        self._is_whole = self._is_whole or is_whole
 
 
 def brought(pushes: Sequence[Push], head: str, commits: Collection[str]) -> bool:
     """Whether the pushes of a head and of all these commits are among them; never of none."""
     there = frozenset[str]().union(*(push.commits for push in pushes))
     return bool(commits) and there >= {head, *commits}
+
+
+def _is_push(row: Json) -> bool:
+    return bool(row["op_type"] == _PUSHED)
+
+
+def _newest_first(pushes: Mapping[int, Push]) -> tuple[Push, ...]:
+    return tuple(pushes[number] for number in sorted(pushes, reverse=True))
 
 
 def _push_of(row: Json) -> Push:
@@ -105,11 +125,10 @@ def _push_of(row: Json) -> Push:
         content = json.loads(row.get("content") or "{}")
         head = content["HeadCommit"]["Sha1"]
         listed = frozenset(str(each["Sha1"]) for each in content["Commits"] or ())
-        is_whole = len(listed) == content["Len"]
     except (ValueError, LookupError, TypeError):
-        head, listed, is_whole = None, frozenset[str](), False
+        head, listed = None, frozenset[str]()
     return Push(
         actor=None if is_program else actor,
         head=head if isinstance(head, str) else None,
-        commits=listed if is_whole else frozenset(),
+        commits=listed,
     )
