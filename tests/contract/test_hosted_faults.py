@@ -22,7 +22,7 @@ from modelyard.adapters.forge.github import dialect as github_dialect
 from modelyard.adapters.forge.hosted import api as hosted_api
 from modelyard.adapters.forge.hosted.api import ForgeApi, urgent
 from modelyard.adapters.forge.hosted.conversation import HostedConversation
-from modelyard.domain.promotion.pulls import STATUS_COMMENT, MergeAsked, Merged
+from modelyard.domain.promotion.pulls import STATUS_COMMENT, MergeAsked, Merged, PullState
 from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.operations.chatops.reserve import calls_for
 
@@ -231,6 +231,23 @@ def test_a_look_costs_few_calls_with_a_thousand_closed_ones(stage, api, fake_git
     paid = sum(count for what, count in api.calls.items() if not what.endswith(" 304"))
     assert paid <= 10 + 3
     assert sum(api.calls.values()) <= 10 + 3
+
+
+@pytest.mark.parametrize("what", ["pushed", "closed"])
+def test_a_rollback_is_not_the_pull_request_that_a_pass_listed_before_it_moved(stage, what):
+    ours = stage.pulls.propose(rollback())
+
+    with stage.pulls.one_listing():
+        stage.pulls.open()
+        if what == "pushed":
+            stage.push(ours.branch, {"environments/dev/releases/m.yaml": b"version: v9\n"}, "ann")
+        else:
+            stage.ask("PATCH", f"/pulls/{ours.number}", {"state": "closed"}, "ann")
+        again = stage.pulls.propose(rollback())
+
+    assert stage.pulls.get(again.number).state is PullState.OPEN
+    heads = stage.pulls.heads
+    assert heads.holds(stage.pulls.get(again.number).head, rollback(), None)
 
 
 @pytest.mark.long

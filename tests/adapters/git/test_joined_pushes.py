@@ -8,6 +8,7 @@ import pytest
 
 from git_commits import write_commit
 from modelyard.adapters.clock import SystemClock
+from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.git.commit_stream import NewCommit
 from modelyard.adapters.git.documents import BranchDocuments
 from modelyard.adapters.git.process import Rejected
@@ -126,6 +127,44 @@ def test_what_waits_is_not_written_over_what_others_wrote_first(refs, goes_with)
 
 def facts_commit(refs):
     return refs.git.ls_remote("origin", [f"refs/heads/{STATE}"])[f"refs/heads/{STATE}"]
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_who_deletes_a_branch_that_is_over_is_told_that_what_waited_is_not_written(
+    refs, tmp_path, refused
+):
+    note(refs, "a", b"0")
+    refs.push_refs({"refs/heads/over": (None, over := head(refs))})
+    heads = Heads(git=refs.git, remote=refs, main="main", bot="bot", clock=SystemClock())
+    if refused:
+        hook = tmp_path / "remote.git/hooks/update"
+        hook.write_text(f'#!/bin/sh\n[ "$1" != refs/heads/{STATE} ]\n')
+        hook.chmod(0o755)
+
+    @joined_pushes()
+    def delete():
+        note(refs, "b", b"1")
+        if not refused:
+            before = facts_commit(refs)
+            Git(refs.git.root).push("origin", {f"refs/heads/{STATE}": (before, head(refs))})
+        heads.delete("over", over)
+
+    with pytest.raises(WaitedInVain if refused else Overtaken):
+        delete()
+
+    assert "b" not in facts(refs).read().files
+
+
+def test_a_branch_that_is_gone_already_is_deleted_with_what_waits(refs):
+    refs.push_refs({"refs/heads/over": (None, over := head(refs))})
+    heads = Heads(git=refs.git, remote=refs, main="main", bot="bot", clock=SystemClock())
+
+    with joined_pushes():
+        note(refs, "a", b"1")
+        Git(refs.git.root).push("origin", {"refs/heads/over": (over, None)})
+        heads.delete("over", over)
+
+    assert set(facts(refs).read().files) == {"a"}
 
 
 def test_a_name_that_is_occupied_keeps_back_its_own_push_alone(refs):

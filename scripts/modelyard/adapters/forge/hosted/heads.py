@@ -9,7 +9,7 @@ from modelyard.adapters.forge.hosted.mapping import named_with_id, person_in_tra
 from modelyard.adapters.git.names import message_of
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.process import Rejected
-from modelyard.adapters.git.remote_refs import RemoteRefs
+from modelyard.adapters.git.remote_refs import Overtaken, RemoteRefs, WaitedInVain
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.change import REQUESTED_BY, Change, Purpose, parse_branch
@@ -98,9 +98,16 @@ class Heads:
         raise refused or AssertionError
 
     def delete(self, branch: str, head: str) -> None:
-        """Delete a branch that is over; one that is left over is in nobody's way."""
+        """Delete a branch that is over; one that is left over is in nobody's way.
+
+        Raises:
+            Overtaken: Facts that waited for a push are not written; others wrote first.
+            WaitedInVain: The same, as the remote does not answer or would not have it.
+        """
         try:
             self.remote.push_refs({f"{_BRANCHES}{branch}": (head, None)})
+        except (Overtaken, WaitedInVain):  # a rollback without its facts would be undone again
+            raise
         except (CannotAnswer, Conflict):  # the forge may have deleted it at the merge
             return
 

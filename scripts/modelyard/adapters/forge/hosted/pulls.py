@@ -327,8 +327,13 @@ class HostedPulls:
         return self.reader.in_full(row)
 
     def _open_of(self, branch: str) -> PullRequest | None:
-        """Return the open pull request of a branch, as this pass listed it if it did."""
-        if self._listed is None or "open" not in self._listed:
+        """Return the open pull request of a branch, as this pass listed it if it did.
+
+        That of a rollback is asked for: it is merged at once, so nobody looks at it again.
+        """
+        named = parse_branch(branch)
+        is_rollback = named is not None and named.purpose is Purpose.ROLLBACK
+        if is_rollback or self._listed is None or "open" not in self._listed:
             return self.reader.open_of(branch)
         return next((pull for pull in self._listed["open"] if pull.branch == branch), None)
 
