@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from dataclasses import replace
@@ -282,6 +283,34 @@ def test_a_notification_that_cannot_be_sent_is_no_models_failure(yard, monkeypat
 
     assert not running.health.is_healthy()
     assert failing(running) == {"a": 0, MODEL: 0}
+
+
+@pytest.mark.parametrize("when", ["observed", "decided"])
+def test_an_abort_whose_fact_loses_a_race_is_rolled_back_in_the_same_pass(yard, monkeypatch, when):
+    yard.put("v2", "canary", is_verified=False)
+    yard.broken.add("v2")
+    step = "observe_model" if when == "observed" else "reconcile_model"
+    real, raced = getattr(pass_once, step), []
+
+    def race():
+        if not raced:
+            raced.append(step)
+            other = yard.workspace().facts.update_model
+            # Its snapshot is its own.
+            contextvars.Context().run(other, "another", lambda facts: replace(facts, told=("x",)))
+
+    def with_a_race(*words, **more):
+        if when == "decided":
+            race()
+        found = real(*words, **more)
+        race()
+        return found
+
+    monkeypatch.setattr(pass_once, step, with_a_race)
+
+    pass_once.run_pass(yard.workspace(), report=print, with_checks=False, models=frozenset({MODEL}))
+
+    assert yard.names() == dict.fromkeys(yard.names(), "v1")
 
 
 def test_a_model_that_never_rests_does_not_keep_the_others_waiting(yard):

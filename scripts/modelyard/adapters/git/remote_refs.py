@@ -71,10 +71,15 @@ def one_snapshot() -> Iterator[None]:
 
 @dataclass
 class Waiting:
-    """The pushes that wait for the next one, by remote; see `joined_pushes`."""
+    """The pushes that wait for the next one, by remote; see `joined_pushes`.
+
+    Attributes:
+        was_lost: Whether something that waited is not written, also if that was met.
+    """
 
     updates: dict[Place, dict[str, tuple[str | None, str | None]]] = field(default_factory=dict)
     remotes: dict[Place, RemoteRefs] = field(default_factory=dict)
+    was_lost: bool = False
 
     def add(self, remote: RemoteRefs, updates: Updates) -> None:
         """Let these wait, too; a ref that waits already moves on from where it would be."""
@@ -102,19 +107,24 @@ class Waiting:
         except (Conflict, CannotAnswer) as error:
             is_apart = isinstance(error, Conflict | Rejected) and updates
             if not is_apart:
-                raise _in_vain(error) from error
+                raise self._lose(error) from error
         else:
             return
         # One of the two is in the way of the other: apart, each fails for itself.
         try:
             git.push(remote, carried)
         except (Conflict, CannotAnswer) as error:
-            raise _in_vain(error) from error
+            raise self._lose(error) from error
         git.push(remote, updates)
+
+    def _lose(self, error: Conflict | CannotAnswer) -> Overtaken | WaitedInVain:
+        self.was_lost = True
+        kind = Overtaken if isinstance(error, Conflict) else WaitedInVain
+        return kind(error.message, hint=error.hint)
 
 
 @contextmanager
-def joined_pushes() -> Iterator[None]:
+def joined_pushes() -> Iterator[Waiting]:
     """Let each push of facts inside wait for the next push of something else, or for the end.
 
     They are one push then, all or none: each costs a forge a second and more. Reads inside see what
@@ -126,9 +136,10 @@ def joined_pushes() -> Iterator[None]:
     """
     with one_snapshot():
         # One inside another is its own end, too: whatever waits until then is pushed.
-        token = _WAITING.set(_WAITING.get() or Waiting())
+        waiting = _WAITING.get() or Waiting()
+        token = _WAITING.set(waiting)
         try:
-            yield
+            yield waiting
         finally:
             try:
                 push_waiting()
@@ -196,11 +207,6 @@ class Overtaken(Stale):
 
 class WaitedInVain(CannotAnswer):
     """Facts that waited for a push cannot be written, whatever is decided."""
-
-
-def _in_vain(error: Conflict | CannotAnswer) -> Overtaken | WaitedInVain:
-    kind = Overtaken if isinstance(error, Conflict) else WaitedInVain
-    return kind(error.message, hint=error.hint)
 
 
 def retry_on_conflict(attempt: Callable[[], T], *, seconds: float | None = None) -> T:

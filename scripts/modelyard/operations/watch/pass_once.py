@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
-from modelyard.adapters.git.remote_refs import joined_pushes, one_snapshot
+from modelyard.adapters.git.remote_refs import Waiting, joined_pushes, one_snapshot, pushed_at_once
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.problem import Problem
@@ -235,14 +235,29 @@ def _reconcile_and_observe(workspace: Workspace, model: str, report: Report) -> 
     return run_all([reconcile, observe])
 
 
-@joined_pushes()
 def _observe_and_reconcile(workspace: Workspace, model: str, report: Report) -> bool:
     """Observe a model whose servers moved, then react: to a verdict before anything else.
 
-    What is observed may be pushed with the rollback that it leads to.
+    What is observed may be pushed with the rollback that it leads to. Where that push is lost, all
+    is done once more, each with its own: nothing else may tell of what these servers did.
     """
     reconcile = partial(reconcile_model, workspace, model, wait=False, report=report)
-    return run_all([partial(observe_model, workspace, model, report), reconcile])
+
+    def look() -> bool:
+        return run_all([partial(observe_model, workspace, model, report), reconcile])
+
+    waiting: Waiting | None = None
+    try:
+        with joined_pushes() as waiting:
+            changed = look()
+    except YardError:
+        if waiting is None or not waiting.was_lost:
+            raise
+    else:
+        if not waiting.was_lost:
+            return changed
+    with one_snapshot(), pushed_at_once():
+        return look()
 
 
 @one_snapshot()
