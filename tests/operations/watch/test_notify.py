@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextvars
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import apprise
 import pytest
 
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.messages import ADDRESSES, send_message
 from modelyard.domain.promotion.notifications import Kind
 from modelyard.operations.watch import notify as notifying
@@ -168,3 +171,25 @@ def test_an_address_that_cannot_be_read_is_no_success_and_stays_out_of_the_log(
     assert not send_message("title", "body")
     assert "title" in caplog.text
     assert "secret-token" not in caplog.text
+
+
+def test_news_are_told_once_also_where_others_write_facts_all_the_time(yard, inbox, monkeypatch):
+    def send_while_others_write(title, body):
+        other = yard.workspace()
+        note = partial(other.facts.update_model, "another", _told_of(title))
+        contextvars.Context().run(note)  # its snapshot is its own
+        return send_message(title, body)
+
+    monkeypatch.setattr(notifying, "send_message", send_while_others_write)
+
+    with one_snapshot():
+        news = pending_notifications(yard.workspace(), MODEL)
+        assert len(news) > 1
+        assert notifying.notify(yard.workspace(), news, lambda _: None)
+
+    assert pending_notifications(yard.workspace(), MODEL) == ()
+    assert len(inbox.mail) == len(news)
+
+
+def _told_of(title):
+    return lambda facts: replace(facts, told=(*facts.told, title))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 
-from modelyard.adapters.git.remote_refs import joined_pushes
 from modelyard.adapters.messages import send_message
 from modelyard.domain.promotion.change import is_branch_of
 from modelyard.domain.promotion.facts import ModelFacts
@@ -15,7 +14,7 @@ from modelyard.domain.promotion.notifications import (
     add_notified_key,
     find_notifications,
 )
-from modelyard.operations.reconcile.loop import run_all
+from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.workspace import Workspace
 
 
@@ -41,20 +40,39 @@ def notify(
     Raises:
         Exception: The first failure; the other notifications were sent all the same.
     """
-    with joined_pushes():  # each would start another pass as well
-        return run_all(partial(_notify_one, workspace, notice, on_notified) for notice in pending)
+    by_model: dict[str, list[Notification]] = {}
+    for notice in pending:
+        by_model.setdefault(notice.model, []).append(notice)
+    return run_all(
+        partial(_notify_of_model, workspace, model, notices, on_notified)
+        for model, notices in by_model.items()
+    )
 
 
-def _notify_one(
-    workspace: Workspace, notice: Notification, on_notified: Callable[[Notification], None]
+def _notify_of_model(
+    workspace: Workspace,
+    model: str,
+    notices: Sequence[Notification],
+    on_notified: Callable[[Notification], None],
 ) -> bool:
-    # Recorded after it was sent: a watcher killed in between sends it twice rather than never.
+    # Recorded after they were sent: a watcher killed in between sends them twice rather than never.
+    # In one push, which others cannot make fail for long: each starts another pass as well.
+    sent: list[Notification] = []
+    changed, failures = run_each((None, partial(_send, notice, sent)) for notice in notices)
+    if sent:
+        workspace.facts.update_model(model, partial(_with_keys, [each.key for each in sent]))
+    for notice in sent:
+        on_notified(notice)
+    raise_first([error for _, error in failures])
+    return changed
+
+
+def _send(notice: Notification, sent: list[Notification]) -> bool:
     if not send_message(notice.title, notice.body):
         return False
-    workspace.facts.update_model(notice.model, partial(_with_key, notice.key))
-    on_notified(notice)
+    sent.append(notice)
     return True
 
 
-def _with_key(key: str, before: ModelFacts) -> ModelFacts:
-    return replace(before, told=add_notified_key(before.told, key))
+def _with_keys(keys: Sequence[str], before: ModelFacts) -> ModelFacts:
+    return replace(before, told=reduce(add_notified_key, keys, before.told))
