@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from contract.stages import START, checkout
 from contract.test_pull_requests import change, ready, rollback
+from fakes.github import bad_gateway
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.github.credentials import (
@@ -19,12 +21,15 @@ from modelyard.adapters.forge.github.credentials import (
     read_app,
     read_token,
 )
+from modelyard.adapters.forge.hosted.api import urgent
 from modelyard.cli import cli
 from modelyard.domain.promotion.facts import Freeze
 from modelyard.domain.promotion.pulls import Merged
 from modelyard.domain.specs.repository import ForgeKind, Repository
 from modelyard.errors import CannotAnswer
 from modelyard.operations.hosted_forges import build_forge, refuse_other_account
+from modelyard.operations.workspace import ASKS_AGAIN_SECONDS as A_MOMENT
+from modelyard.operations.workspace import facts_of
 
 NAMES = (
     *("MODELYARD_APP_ID", "MODELYARD_APP_KEY", "MODELYARD_APP_KEY_FILE"),
@@ -277,3 +282,27 @@ def test_an_account_that_is_not_the_bot_proposes_and_closes_nothing(fake, tmp_pa
         pulls.propose(change())
 
     assert fake.calls("POST") + fake.calls("PATCH") == 0
+
+
+def test_a_forge_that_does_not_answer_at_first_is_asked_again_whose_credentials_these_are(
+    fake, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MODELYARD_FORGE_TOKEN", fake.add_person("ann", "write"))
+    pulls = pulls_of(fake, tmp_path, bot="yard-bot")
+    services = SimpleNamespace(
+        pulls=pulls,
+        root=pulls.heads.git.root,
+        clock=SystemClock(),
+        repository=Repository(forge=ForgeKind.GITHUB, forge_repository="acme/yard"),
+    )
+    check = facts_of(services).check_writer
+    fake.queue(bad_gateway("GET", "/user$", times=20))
+    check()
+    check()  # not asked for each fact
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 2 * A_MOMENT)
+    with urgent():
+        check()
+    fake._faults.clear()
+
+    with pytest.raises(CannotAnswer, match="those of ann, not of yard-bot"):
+        check()

@@ -130,22 +130,24 @@ def _dialect(git: Git, repository: Repository, name: str) -> tuple[ForgeApi, Dia
     return api, GitHubDialect(api=api, repository=name, web=web, bot=bot if is_bot else None)
 
 
-def refuse_other_account(services: Services) -> None:
+def refuse_other_account(services: Services) -> bool:
     """Raise `CannotAnswer` if the credentials are not of the `bot` of the settings, or missing.
 
     A forge that does not answer is no reason: it is asked again before anything is proposed.
+    Returns whether it answered.
     """
     if not isinstance(services.pulls, HostedPulls):
-        return
+        return True
     try:
         fault = services.pulls.find_wrong_account()
     except NoCredentials:
         raise
     except CannotAnswer as error:
         logger.warning("whose credentials these are is not known: %s", error.message)
-        return
+        return False
     if fault is not None:
         raise fault
+    return True
 
 
 def setup_api(repository: Repository, *, as_person: bool) -> ForgeApi:

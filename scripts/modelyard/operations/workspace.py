@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property
+from math import inf
 from typing import Any, TypeVar
 
 from modelyard.adapters.facts.store import FactStore
+from modelyard.adapters.forge.hosted.api import is_urgent
 from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
@@ -42,6 +45,9 @@ LONGEST_PAST = 30
 
 MOST_KNOWN = 200
 """How many answers about commits a workspace keeps before it drops them all."""
+
+ASKS_AGAIN_SECONDS = 60.0
+"""How long facts are written while the forge does not say whose the credentials are."""
 
 T = TypeVar("T")
 
@@ -143,15 +149,29 @@ def workspace_of(services: Services) -> Workspace:
 
 def facts_of(services: Services) -> FactStore:
     """The facts, as this checkout's remote holds them."""
-    # Asked once: where the forge does not answer, no rollback waits for it at each fact.
-    check = cache(partial(_refuse_other_account, services))
+    check = _WriterCheck(services=services)
     return FactStore(Git(services.root), services.repository, services.clock, check_writer=check)
 
 
-def _refuse_other_account(services: Services) -> None:
-    from modelyard.operations.hosted_forges import refuse_other_account  # it works with facts, too
+@dataclass(kw_only=True)
+class _WriterCheck:
+    """Refuses to write facts with the credentials of another account; an answer holds for good.
 
-    refuse_other_account(services)
+    A forge that does not answer is asked again a while later, and by no rollback: that would wait
+    for it at each fact.
+    """
+
+    services: Services
+    _asks_at: float = 0.0
+
+    def __call__(self) -> None:
+        # It works with facts, too.
+        from modelyard.operations.hosted_forges import refuse_other_account
+
+        if time.monotonic() < self._asks_at or (self._asks_at and is_urgent()):
+            return
+        is_known = refuse_other_account(self.services)
+        self._asks_at = inf if is_known else time.monotonic() + ASKS_AGAIN_SECONDS
 
 
 def store_of(services: Services) -> Store:

@@ -91,6 +91,11 @@ def urgent() -> Iterator[None]:
         _URGENT.reset(token)
 
 
+def is_urgent() -> bool:
+    """Whether this is for a rollback; see `urgent`."""
+    return _URGENT.get()
+
+
 @dataclass(kw_only=True)
 class ForgeApi:
     """The API of a forge, for one repository.
