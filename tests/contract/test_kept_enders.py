@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from contract.test_pull_requests import change, ready
+from modelyard.adapters.forge.github.dialect import GitHubDialect
 from modelyard.adapters.forge.hosted import enders
 from modelyard.domain.promotion.pulls import PullState
 
@@ -73,3 +74,14 @@ def test_what_changed_since_is_asked_again(stage, fake_github, ended):
 
     assert who_ended(stage)[closed] == ("bob", False)
     assert next(e for e in stage.again().closed() if e.number == closed).state is PullState.CLOSED
+
+
+def test_whoever_the_forge_does_not_name_yet_is_asked_for_by_the_next_process(
+    stage, fake_github, ended, monkeypatch
+):
+    _, closed = ended
+    with monkeypatch.context() as patch:
+        patch.setattr(GitHubDialect, "closer", lambda *_: None)
+        assert next(e for e in stage.again().closed() if e.number == closed).closed_by is None
+
+    assert who_ended(stage)[closed] == ("ann", False)

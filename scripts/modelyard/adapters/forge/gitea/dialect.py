@@ -181,14 +181,26 @@ class GiteaDialect:
 
     def set_labels(self, number: int, labels: Iterable[str]) -> None:
         """See `Dialect`; Gitea leaves unknown labels out, so they are created first."""
+        wanted = frozenset(labels)
+        try:
+            is_set = self._put_labels(number, wanted)
+        except Answered:  # a label that is gone may be an error as well
+            is_set = False
+        if not is_set:
+            self._labels.clear()
+            self._put_labels(number, wanted)
+
+    def _put_labels(self, number: int, wanted: frozenset[str]) -> bool:
+        """Set labels by their numbers as they were read once; returns whether all are set now."""
         known = self._labels
-        if not known.keys() >= set(labels):
+        if not known.keys() >= wanted:
             known |= {row["name"]: row["id"] for row in self.api.pages(f"{self._place}/labels")}
-        for name in sorted(set(labels) - set(known)):
+        for name in sorted(wanted - known.keys()):
             row = self.api.send("POST", f"{self._place}/labels", {"name": name, "color": "#ededed"})
             known[name] = row["id"]
-        body = {"labels": [known[name] for name in sorted(labels)]}
-        self.api.send("PUT", f"{self._place}/issues/{number}/labels", body)
+        body = {"labels": [known[name] for name in sorted(wanted)]}
+        rows = self.api.send("PUT", f"{self._place}/issues/{number}/labels", body)
+        return {row["name"] for row in rows or ()} >= wanted
 
     def show_problems(self, head: str, problems: Sequence[Problem]) -> None:
         """See `Dialect`; Gitea has no check runs, the status says it all."""

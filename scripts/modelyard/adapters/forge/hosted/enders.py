@@ -44,15 +44,17 @@ class KeptEnders:
         found = ask()
         if is_settled(updated):
             self._read()[number] = (updated, found)
-            self._has_news = True
+            self._has_news |= found is not None
         return found
 
     def write(self) -> None:
         """Keep what was asked for since the last time."""
         if self._has_news:
             rows = [
-                [number, updated, *((person.login, person.id) if person else ())]
+                [number, updated, person.login, person.id]
                 for number, (updated, person) in self._read().items()
+                # Who is not known today may only not be told of yet.
+                if person is not None
             ]
             write_kept(self.file, {"repository": self.repository, "enders": rows})
             self._has_news = False
@@ -70,6 +72,7 @@ def _parse(document: Any, repository: str) -> list[tuple[int, tuple[str, Person 
     if document is None or document["repository"] != repository:
         return []
     return [
-        (int(number), (str(updated), Person(login=str(who[0]), id=str(who[1])) if who else None))
+        (int(number), (str(updated), Person(login=str(who[0]), id=str(who[1]))))
         for number, updated, *who in document["enders"]
+        if who
     ]
