@@ -184,10 +184,24 @@ def test_an_approval_of_another_commit_is_answered_with_the_line_to_paste(yard, 
 @pytest.mark.long
 def test_a_rollback_is_done_from_the_page_of_the_promotion(yard, pull, talk):
     event = said(talk, pull.number, "/rollback dev it answers nonsense")
+    before = yard.workspace()
+    since = before.git.log(before.main(), limit=1)[0].at
+    comment = replace(event.comment, created_at=since, updated_at=since)
+    talk.comments["77"] = comment
+    event = replace(event, comment=comment)
 
     handled = act(yard.workspace(), talk, event)
 
     assert reasons(handled) == [ReasonCode.DONE], handled
+    workspace = yard.workspace()
+    assert workspace.catalog(workspace.main()).releases["dev", MODEL].version == "v1"
+
+    # Its entry in the log was lost, or another comment asked for the same: v1 is not meant.
+    other = replace(event.comment, id="78")
+    talk.comments["78"] = other
+    again = act(yard.workspace(), talk, replace(event, comment=other))
+
+    assert reasons(again) == [ReasonCode.REFUSED_BY_RULES], again
     workspace = yard.workspace()
     assert workspace.catalog(workspace.main()).releases["dev", MODEL].version == "v1"
 

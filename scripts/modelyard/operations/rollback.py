@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from modelyard.adapters.forge.hosted.api import urgent
 from modelyard.domain.harmless_text import escape_markdown
@@ -79,6 +80,22 @@ def decide_rollback(
     else:
         change = rollback_change(held, action, git=workspace.git)
     return Rollback(world=held, release=release, hold=hold, action=action, change=change)
+
+
+def refuse_newer_release(
+    workspace: Workspace, environment: str, model: str, *, asked_at: datetime
+) -> None:
+    """Refuse a rollback that was asked for before what is there came.
+
+    It names no version. So one that is done late, or again, would take out what the first restored.
+    """
+    past = workspace.past(environment, model)
+    if past and workspace.git.log(past[0].commit, limit=1)[0].at > asked_at:
+        raise Refused(
+            f"{environment} has {past[0].release.version} of {model} only since after this was "
+            "asked for",
+            hint=f"look at `modelyard status {model}`, and ask again if that one is meant",
+        )
 
 
 def follow_ups(workspace: Workspace, rollback: Rollback) -> Iterator[Change | RaiseIncident]:

@@ -33,6 +33,7 @@ from modelyard.operations.chatops.break_glass import break_glass
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.subject import ReadSubject
 from modelyard.operations.chatops.yard_effects import Target, describe_missing, do_to_yard
+from modelyard.operations.rollback import refuse_newer_release
 from modelyard.operations.workspace import Workspace
 
 _LAST_COMMANDS = 5
@@ -73,7 +74,11 @@ def do_command(
                 workspace=workspace,
                 conversation=conversation,
             )
-        case Hold() | Unhold() | Promote() | Rollback() | Freeze() | Unfreeze() | Retrain():
+        case Rollback():
+            target = _target_of(command, read)
+            refuse_newer_release(workspace, target.environment, target.model, asked_at=at)
+            said = do_to_yard(command, target, by=by, workspace=workspace)
+        case Hold() | Unhold() | Promote() | Freeze() | Unfreeze() | Retrain():
             said = do_to_yard(command, _target_of(command, read), by=by, workspace=workspace)
         case Override():
             said = _override(command, read, by=by, authority=authority, workspace=workspace)

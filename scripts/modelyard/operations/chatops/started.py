@@ -158,6 +158,9 @@ def _do(workspace: Workspace, start: Start, handled: Handled, typed: Typed) -> H
     except YardError as error:
         reason = find_reason(error)
         sentence = f"{error.message}; next: {error.hint}" if error.hint else error.message
+        if reason is ReasonCode.LIMIT_REACHED:  # no sweeper does what was typed
+            reason = ReasonCode.COULD_NOT
+            sentence += "; it may be done in part: look at `modelyard status`, then type it again"
     is_done = reason is ReasonCode.DONE
     decision = replace(handled.decision, is_accepted=is_done, reason=reason, sentence=sentence)
     return replace(handled, decision=decision)
