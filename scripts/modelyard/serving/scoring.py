@@ -168,8 +168,12 @@ def _read(table: Path, serving: Serving) -> Iterator[pd.DataFrame]:
         if file.metadata.num_rows <= PART_ROWS:
             yield pd.read_parquet(table)
             return
+        # As of all rows: what pandas makes of a column depends on where there are nulls.
+        names = file.schema_arrow.empty_table().to_pandas().columns
+        types = {name: file.read(columns=[name]).to_pandas()[name].dtype for name in names}
         for batch in file.iter_batches(PART_ROWS):
-            yield pa.Table.from_batches([batch]).to_pandas().reset_index(drop=True)
+            part = pa.Table.from_batches([batch]).to_pandas().reset_index(drop=True)
+            yield part.astype(types)
 
 
 def failure_of(error: Exception) -> Failure:

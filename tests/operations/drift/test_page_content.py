@@ -104,3 +104,13 @@ def test_the_site_names_the_seasonal_columns_and_those_that_are_hardly_watched()
     assert old == "dew (KS D): the calendar alone moves it nearly as far as the measure can show"
     older = drift_table("v2", evidence)
     assert (older.not_watched, older.seasonal) == ((), ())
+
+
+@pytest.mark.parametrize("sign", ["\u202e", "\x1b[2J", "\u2066", "\x00", "\u200b"])
+def test_a_chart_shows_no_character_that_turns_or_hides_its_text(sign):
+    name = f"{sign}<b>"
+    bars = bar_chart(Bars(names=(name,), before=(0.5,), now=(0.5,)))
+    heat = heat_map([name], [date(2013, 1, 1)], [[Cell(ratio=1.0, detail=name)]])
+    for drawn in (bars, heat):
+        assert sign not in drawn
+        assert "&lt;b&gt;" in drawn

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -291,10 +292,21 @@ def test_a_champion_that_scored_other_rows_is_not_compared(ready, monkeypatch):
     evaluate.score_champion(ready)
     assert ready.read_document("champion.json")["rows"] == {name: sha256_of(rows)}
     # A champion of an older image does not say what it scored.
-    older = ready.read_document("champion.json")
-    del older["rows"]
-    ready.put_document("champion.json", older)
+    told = ready.read_document("champion.json")
+    ready.put_document("champion.json", {n: told[n] for n in told if n not in {"rows", "scores"}})
     score_held_out_sets(ready)
+    reason = ready.read_document("evaluation.json")["verdict"]["reason"]
+    assert "the rows that the champion scored were not compared" in reason
+    for changed in ({"rows": {}}, {"rows": {**told["rows"], "more": ""}}, {"scores": {}}):
+        ready.put_document("champion.json", {**told, **changed})
+        with pytest.raises(Refused, match=r"champion\.json: expected that"):
+            score_held_out_sets(ready)
+    ready.put_document("champion.json", told)
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    ready.put_file(f"champion-{name}.npy", buffer.getvalue())
+    with pytest.raises(Refused, match="its scores of held-out set"):
+        score_held_out_sets(ready)
 
 
 def with_fewer_rows(content: bytes) -> bytes:

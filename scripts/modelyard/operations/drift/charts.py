@@ -8,6 +8,8 @@ from datetime import date
 
 from markupsafe import Markup, escape
 
+from modelyard.domain.harmless_text import harmless_line
+
 CELL, ROW, NAMES = 58, 26, 190
 WIDTH, HEIGHT = 420, 150
 BELOW, NEAR, BEYOND = "#eef2f4", "#f6d9a8", "#d9534f"
@@ -56,7 +58,7 @@ def _heat(
         for place, cell in enumerate(row):
             x, y = NAMES + CELL * place, ROW * line
             yield (
-                f'<g><title>{escape(cell.detail)}</title><rect x="{x}" y="{y}" '
+                f'<g><title>{_safe(cell.detail)}</title><rect x="{x}" y="{y}" '
                 f'width="{CELL - 2}" height="{ROW - 2}" fill="{_colour(cell)}"/>'
                 f"{_text(x + CELL / 2 - 1, y + 16, _ratio(cell), 'middle')}</g>"
             )
@@ -87,7 +89,7 @@ def bar_chart(bars: Bars) -> Markup:
             drawn.append(
                 f'<rect x="{step * (place + offset):.1f}" y="{HEIGHT - 20 - tall:.1f}" '
                 f'width="{0.42 * step:.1f}" height="{tall:.1f}" fill="{colour}">'
-                f"<title>{escape(bars.names[place])}: {before:.2%} -> {now:.2%}</title></rect>"
+                f"<title>{_safe(bars.names[place])}: {before:.2%} -> {now:.2%}</title></rect>"
             )
     shown = max(1, -(-len(bars.names) // 6))  # as many names as have room
     drawn += [
@@ -125,4 +127,8 @@ def _svg(width: float, height: float, body: str) -> Markup:
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
     at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {at} font-size="11">{escape(text)}</text>'
+    return f'<text {at} font-size="11">{_safe(text)}</text>'
+
+
+def _safe(text: str) -> Markup:
+    return escape(harmless_line(text))

@@ -7,11 +7,12 @@ import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.adapters.store.stored_rows import StoredRows, StoredTable
 from modelyard.adapters.store.tables import (
@@ -52,16 +53,28 @@ CHAMPION = "champion.json"
 ROWS = "rows"
 """Its key with the SHA-256 of the rows that the champion scored, by held-out set."""
 
+SCORES = "scores"
+"""Its key with the SHA-256 of the file of scores, by held-out set."""
+
+_OLDER = "the rows that the champion scored were not compared: its step's image is older"
+
 # `mse` is left out: it is the square of `rmse`.
 REPORTED = ("auc", "log_loss", "brier", "accuracy", "mae", "rmse")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Answers:
-    """All scores of one of the two models, and its place among those of its process."""
+    """All scores of one of the two models, and its place among those of its process.
+
+    Args:
+        scored: The scores.
+        place: The model's place in them.
+        note: What people must know about them.
+    """
 
     scored: Scored
     place: int
+    note: str = ""
 
     def of(self, table: int, *, what: str) -> Scores:
         return self.scored.scores(self.place, table, what=what)
@@ -119,6 +132,10 @@ def score_held_out_sets(job: Job) -> None:
     each = [compare_on_set(job.model, scored.comparison) for scored in sets]
     judged = overall_verdict([scored.name for scored in sets], [found.verdict for found in each])
     overall = with_contract(judged, contract)
+    note = theirs.note if theirs is not None else ""
+    if note:
+        logger.warning("%s", note)
+        overall = replace(overall, reason=f"{overall.reason}; {note}")
     results = [_result(job, scored, found) for scored, found in zip(sets, each, strict=True)]
     job.put_document(
         "evaluation.json",
@@ -148,10 +165,12 @@ def score_champion(job: Job) -> None:
         tables = _tables(job, Path(name))
         rows = [each.unlabelled for each in tables]
         scored = score_tables(runtime, [other], rows, job.model, unisolated=job.unisolated)
+    digests = {}
     for place, each in enumerate(job.spec.held_out):
         buffer = io.BytesIO()
         np.save(buffer, scored.scores(0, place, what=f"the champion {_cannot(each)}"))
-        job.put_file(f"champion-{each}.npy", buffer.getvalue())
+        job.put_file(_scores_file(each), buffer.getvalue())
+        digests[each] = sha256_of(buffer.getvalue())
     measured = measured_alone(runtime, scored, job.model, unisolated=job.unisolated)
     job.put_document(
         CHAMPION,
@@ -159,6 +178,7 @@ def score_champion(job: Job) -> None:
             "artifact": champion.artifact,
             "runtime": job.describe_runtime(measured),
             ROWS: {each.name: each.digest for each in tables},
+            SCORES: digests,
         },
     )
 
@@ -212,32 +232,41 @@ def _read_champion(job: Job, champion: Champion, digests: Mapping[str, str]) -> 
     """What the step `champion` left of this very artifact, if there was one.
 
     Raises:
-        Refused: It scored other rows than these digests say.
+        Refused: It scored other rows than these digests say, or its scores were changed.
     """
     import numpy as np
 
     known = job.store.read_run_document(job.workflow, CHAMPION)
     if known is None or known["artifact"] != champion.artifact:
         return None
-    _refuse_other_rows(job, digests, known.get(ROWS, {}))
+    files = {each: job.read_file(_scores_file(each)) for each in job.spec.held_out}
+    if ROWS in known:
+        _refuse_other(job, digests, known[ROWS], "the champion scored held-out set {} of SHA-256")
+    if SCORES in known:
+        found = {each: sha256_of(content) for each, content in files.items()}
+        _refuse_other(job, found, known[SCORES], "its scores of held-out set {} have SHA-256")
     measured = Measured(
         lock=known["runtime"]["lock"], python=known["runtime"]["python"], distributions={}
     )
     answers = {
-        (0, place): np.load(io.BytesIO(job.read_file(f"champion-{each}.npy")))
-        for place, each in enumerate(job.spec.held_out)
+        (0, place): np.load(io.BytesIO(content)) for place, content in enumerate(files.values())
     }
-    return _Answers(scored=Scored(measured=measured, answers=answers), place=0)
+    scored = Scored(measured=measured, answers=answers)
+    return _Answers(scored=scored, place=0, note="" if ROWS in known else _OLDER)
 
 
-def _refuse_other_rows(job: Job, wanted: Mapping[str, str], scored: Mapping[str, str]) -> None:
-    """Refuse to compare scores of different rows; an older image does not say what it scored."""
-    for name in wanted.keys() & scored.keys():
-        if wanted[name] != scored[name]:
+def _scores_file(name: str) -> str:
+    return f"champion-{name}.npy"
+
+
+def _refuse_other(job: Job, found: Mapping[str, str], told: Mapping[str, str], what: str) -> None:
+    """Refuse digests that differ from what the step `champion` told, or are of other sets."""
+    for name in sorted({*found, *told}):
+        if found.get(name) != told.get(name):
             raise Refused(
-                f"{job.store.uri_of('runs', job.workflow, CHAMPION)}: expected that the champion "
-                f"scored held-out set {name} of SHA-256 {wanted[name]}, as this step does; found "
-                f"{scored[name]}: the rows were changed in between",
+                f"{job.store.uri_of('runs', job.workflow, CHAMPION)}: expected that "
+                f"{what.format(name)} {found.get(name, 'none: it is not judged')}, as this step "
+                f"found; it says {told.get(name, 'nothing')}: it was changed in between",
                 hint=job.changed_hint,
             )
 

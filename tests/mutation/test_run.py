@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from mutation.run import _forked, _pass_unchanged, is_explained, outcome_of
+
+PAGE = "text\n\n- `gate.py:5 < to <=`\n- `gate.py:51 < to <= in a longer line`\n"
+
+
+@pytest.mark.parametrize("code", [2, 3, 4, 5, 70, 139])
+def test_a_run_that_is_no_answer_kills_no_mutant(code):
+    assert outcome_of(_forked(lambda: code, seconds=5)) == "broken"
+
+
+def raises():
+    raise RuntimeError("as the tool itself may")
+
+
+def kills_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(9)
+
+
+def test_only_failing_tests_and_signals_kill_a_mutant():
+    found = [outcome_of(_forked(run, seconds=5)) for run in (lambda: 0, lambda: 1, kills_itself)]
+    assert found == ["survived", "killed", "killed"]
+    assert outcome_of(_forked(raises, seconds=5)) == "broken"
+
+
+def test_tests_that_fail_without_a_change_are_told_from_those_that_pass(tmp_path):
+    passes, fails = tmp_path / "test_passes.py", tmp_path / "test_fails.py"
+    passes.write_text("def test_it():\n    pass\n")
+    fails.write_text("def test_it():\n    assert False\n")
+    assert _pass_unchanged((f"{passes}::test_it",), 20)
+    for tests in ((f"{fails}::test_it",), (f"{passes}::test_that_is_not",)):
+        assert not _pass_unchanged(tests, 20)
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "is_known"),
+    [
+        ("gate.py:5", "< to <=", True),
+        ("gate.py:51", "< to <=", False),
+        ("gate.py:5", "<", False),
+        ("e.py:5", "< to <=", False),
+    ],
+)
+def test_a_change_is_explained_by_a_whole_line_alone(place, change, is_known):
+    assert is_explained(place, change, PAGE) is is_known
