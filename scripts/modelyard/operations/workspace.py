@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.hosted.api import is_urgent
 from modelyard.adapters.git.first_parents import read_main_history
+from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.specs.reader import Specs, read_specs
+from modelyard.adapters.specs.split import split_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
 from modelyard.domain.promotion.world import PastRelease
@@ -44,7 +46,7 @@ LONGEST_PAST = 30
 """Past releases to read for each environment: a rollback rarely goes back further than one."""
 
 MOST_KNOWN = 200
-"""How many answers about commits a workspace keeps before it drops them all."""
+"""How many answers about commits a workspace keeps; it drops what was asked for longest ago."""
 
 ASKS_AGAIN_SECONDS = 60.0
 """How long facts are written while the forge does not say whose the credentials are."""
@@ -81,7 +83,15 @@ class Workspace:
         return RemoteRefs(self.git, self.services.repository.remote)
 
     @cached_property
-    def _known(self) -> dict[tuple[str, ...], Any]:
+    def _known(self) -> AnswerCache:
+        return AnswerCache(MOST_KNOWN)
+
+    @cached_property
+    def _derived(self) -> dict[str, tuple[object, Any]]:
+        return {}
+
+    @cached_property
+    def _ahead(self) -> dict[tuple[str, str], Specs]:
         return {}
 
     @cached_property
@@ -105,7 +115,7 @@ class Workspace:
     def models(self) -> tuple[str, ...]:
         """The names of all models, and of all with a release or manifests, on the main branch."""
         main = self.main()
-        return self.once("models", main, lambda: _model_names(GitTree(self.git, main)))
+        return self.derive("models", main, lambda: _model_names(GitTree(self.git, main)))
 
     def past(self, environment: str, model: str) -> tuple[PastRelease, ...]:
         """The main branch's releases of a model there, newest first, with the current one."""
@@ -120,8 +130,17 @@ class Workspace:
 
     def specs_of(self, commit: str, model: str) -> Specs:
         """The specs that `read_specs` reads for one model at a commit."""
+        if (commit, model) in self._ahead:
+            return self._ahead[commit, model]
         tree = GitTree(self.git, commit)
         return self.once("specs", commit, lambda: read_specs(tree, models={model}), model)
+
+    def read_ahead(self, models: Collection[str]) -> None:
+        """Read the specs of these models at once, and forget those that were read so before."""
+        commit = self.main()
+        self._ahead.clear()
+        found = split_specs(read_specs(GitTree(self.git, commit), models=models), models)
+        self._ahead.update({(commit, model): specs for model, specs in found.items()})
 
     def environments(self, commit: str) -> Mapping[str, Environment]:
         """The environments of a commit, without those that have problems."""
@@ -133,12 +152,14 @@ class Workspace:
     def once(self, what: str, commit: str, ask: Callable[[], T], *names: str) -> T:
         """The answer to a question about a commit or a digest, asked once: it never changes."""
         # A watcher runs for weeks, and each merge makes a new commit to ask about.
-        if len(self._known) > MOST_KNOWN:
-            self._known.clear()
-        key = (what, commit, *names)
-        if key not in self._known:
-            self._known[key] = ask()
-        found: T = self._known[key]
+        return self._known.get_or_ask((what, commit, *names), ask)
+
+    def derive(self, what: str, source: object, ask: Callable[[], T]) -> T:
+        """What follows from a value, found once as long as it is the same; one is kept."""
+        known = self._derived.get(what)
+        if known is None or (known[0] is not source and known[0] != source):
+            known = self._derived[what] = (source, ask())
+        found: T = known[1]
         return found
 
 

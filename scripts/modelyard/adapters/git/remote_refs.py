@@ -48,21 +48,40 @@ _MAGIC = re.compile(r"[*?\[]")
 EVERYTHING = ("refs/heads/*", "refs/modelyard/*")
 """Two patterns, so that a snapshot costs one `ls-remote` whatever is asked of it."""
 
-_SNAPSHOT: ContextVar[Seen | None] = ContextVar("_SNAPSHOT", default=None)
+
+@dataclass(kw_only=True)
+class _Snapshot:
+    """What was read of the remotes, and when.
+
+    Args:
+        lasts: For so many seconds it is as good as new, see `renew_snapshot`.
+        seen: What was read.
+        at: When that began.
+    """
+
+    lasts: float
+    seen: Seen = field(default_factory=dict)
+    at: float = 0.0
+
+
+_SNAPSHOT: ContextVar[_Snapshot | None] = ContextVar("_SNAPSHOT", default=None)
 _WAITING: ContextVar[Waiting | None] = ContextVar("_WAITING", default=None)
 
 
 @contextmanager
-def one_snapshot() -> Iterator[None]:
+def one_snapshot(*, lasts: float = 0.0) -> Iterator[None]:
     """Read the refs of each remote once: all reads inside are answered from that snapshot.
 
     A push from here moves its refs in it, and a lost race drops it. So decisions inside are based
     on one moment and what was done since, and each write is still a compare-and-swap.
+
+    Args:
+        lasts: For so many seconds `renew_snapshot` keeps it; only the outermost one counts.
     """
     if _SNAPSHOT.get() is not None:
         yield
         return
-    token = _SNAPSHOT.set({})
+    token = _SNAPSHOT.set(_Snapshot(lasts=lasts))
     try:
         yield
     finally:
@@ -193,8 +212,17 @@ def _find_matching(refs: Mapping[str, str], patterns: Sequence[str]) -> dict[str
 
 def forget_snapshot() -> None:
     """Read the refs again, as something else than a push from here has moved one."""
-    if seen := _SNAPSHOT.get():
-        seen.clear()
+    if (snapshot := _SNAPSHOT.get()) is not None:
+        snapshot.seen.clear()
+
+
+def renew_snapshot() -> bool:
+    """Read the refs again if they are too old; whether what is read next is of now."""
+    snapshot = _SNAPSHOT.get()
+    if snapshot is not None and snapshot.seen and time.monotonic() < snapshot.at + snapshot.lasts:
+        return False
+    forget_snapshot()
+    return True
 
 
 class Stale(Conflict):
@@ -271,11 +299,12 @@ class RemoteRefs:
 
     def read_refs(self, *patterns: str) -> Mapping[str, str]:
         """The refs that match, as the remote or the current snapshot has them."""
-        seen = _SNAPSHOT.get()
-        if seen is None:
+        snapshot = _SNAPSHOT.get()
+        if snapshot is None:
             return self.git.ls_remote(self.remote, patterns)
-        place = self.place
+        place, seen = self.place, snapshot.seen
         if place not in seen:
+            snapshot.at = time.monotonic() if not seen else snapshot.at
             refs = self.git.ls_remote(self.remote, EVERYTHING)
             if waiting := _WAITING.get():
                 refs = waiting.seen(place, refs)
@@ -292,7 +321,8 @@ class RemoteRefs:
             updates: What each ref is moved from and to.
             may_wait: Whether this may go with a later push, where `joined_pushes` allows that.
         """
-        place, seen, waiting = self.place, _SNAPSHOT.get(), _WAITING.get()
+        place, waiting, snapshot = self.place, _WAITING.get(), _SNAPSHOT.get()
+        seen = None if snapshot is None else snapshot.seen
         known = None if seen is None else seen.get(place)
         if seen is not None and known is not None and waiting is not None and may_wait:
             waiting.add(self, updates)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import TypeAlias
 
 from modelyard.domain.people import Person, is_same_person
@@ -198,7 +199,7 @@ class Pulls:
     open: tuple[PullRequest, ...] = ()
     closed: tuple[PullSummary, ...] = ()
 
-    @property
+    @cached_property
     def every(self) -> tuple[PullSummary, ...]:
         """All of them, by number."""
         return tuple(sorted((*self.open, *self.closed), key=lambda pull: pull.number))

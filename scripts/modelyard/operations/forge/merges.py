@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.change import parse_branch
@@ -10,24 +12,39 @@ from modelyard.domain.promotion.pulls import PullState, PullSummary
 from modelyard.operations.workspace import Workspace
 
 
-def read_merges(
-    workspace: Workspace, commits: Collection[str] | None = None
-) -> Mapping[str, PullSummary]:
+def read_merges(workspace: Workspace) -> Mapping[str, PullSummary]:
     """Merged pull requests by the commit that the forge merged them as.
-
-    Args:
-        workspace: What to work with.
-        commits: The commits to find them for; None for all.
 
     Raises:
         YardError: The forge does not answer.
     """
+    closed = workspace.services.pulls.closed()
+    return workspace.derive("merged as", closed, partial(_by_merge, workspace, closed))
+
+
+def closed_pulls_of(workspace: Workspace, model: str) -> Sequence[PullSummary]:
+    """The merged and closed pull requests of the tool's branches for a model, by number.
+
+    Raises:
+        YardError: The forge does not answer.
+    """
+    closed = workspace.services.pulls.closed()
+    return workspace.derive("closed by model", closed, partial(_by_model, closed)).get(model, ())
+
+
+def _by_model(closed: Sequence[PullSummary]) -> Mapping[str, Sequence[PullSummary]]:
+    found: dict[str, list[PullSummary]] = defaultdict(list)
+    for pull in closed:
+        if branch := parse_branch(pull.branch):
+            found[branch.model].append(pull)
+    return dict(found)
+
+
+def _by_merge(workspace: Workspace, closed: Sequence[PullSummary]) -> Mapping[str, PullSummary]:
     found: dict[str, PullSummary] = {}
-    for pull in workspace.services.pulls.closed():
+    for pull in closed:
         commit = pull.merged_as
         if pull.state is not PullState.MERGED or not commit:
-            continue
-        if commits is not None and commit not in commits:
             continue
         # A forge calls one merged, too, whose commits came with the merge of another.
         before = found.get(commit)

@@ -100,7 +100,7 @@ def collect_world(
     workspace.facts.read_model(model)  # raises if the holds cannot be read
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
     every = read_pulls(workspace)
-    pulls = every.on(lambda branch: is_branch_of(branch, model))
+    pulls = pulls_of(workspace, every, model)
     world = _core(workspace, model, catalog, facts, pulls, {})
     if refusal is not None:
         world = replace(world, unreadable=refusal.message)
@@ -301,14 +301,25 @@ def read_pulls(workspace: Workspace) -> Pulls:
         still_open = workspace.services.pulls.open()
         # What a person closed is not proposed again.
         closed = workspace.services.pulls.closed()
-        over = {pull.number for pull in closed}
-        found = Pulls(
-            open=tuple(pull for pull in still_open if pull.number not in over), closed=closed
+        # A fleet of years has tens of thousands, and asks for each of its models.
+        found = workspace.derive(
+            "pulls", (still_open, closed), partial(_joined, still_open, closed)
         )
         workspace.ensure(pull.head for pull in found.open if parse_branch(pull.branch))
         return found
 
     return retry_on_conflict(attempt)
+
+
+def _joined(still_open: tuple[PullRequest, ...], closed: tuple[PullSummary, ...]) -> Pulls:
+    over = {pull.number for pull in closed}
+    return Pulls(open=tuple(each for each in still_open if each.number not in over), closed=closed)
+
+
+def pulls_of(workspace: Workspace, every: Pulls, model: str) -> Pulls:
+    """The pull requests of the tool's branches that are about this model."""
+    found = workspace.derive("pulls by model", every, partial(_by_model, every))
+    return found.get(model, Pulls())
 
 
 def _by_model(pulls: Pulls) -> Mapping[str, Pulls]:

@@ -16,6 +16,7 @@ from modelyard.adapters.git.remote_refs import (
     joined_pushes,
     one_snapshot,
     pushed_at_once,
+    renew_snapshot,
 )
 from modelyard.adapters.workflows.patience import Patience
 from modelyard.domain.promotion.actions import (
@@ -129,9 +130,13 @@ def _reconcile(
     while rounds < MOST_ROUNDS:
         rounds += 1
         with one_snapshot():  # until something changes, actions meet the refs they were planned by
-            # In a longer snapshot, a hold or freeze that somebody placed meanwhile must be seen.
-            forget_snapshot()
+            is_of_now = renew_snapshot()
             world = collect_world(workspace, model, may_lack_specs=True)
+            if not is_of_now and _planned_here(workspace, world):
+                # A hold or freeze that somebody placed meanwhile must be seen before anything is
+                # done.
+                forget_snapshot()
+                world = collect_world(workspace, model, may_lack_specs=True)
             changed, errors = apply_plan(workspace, world, report)
         done += changed
         if changed:
@@ -184,7 +189,7 @@ def apply_plan(workspace: Workspace, world: World, report: Report) -> tuple[int,
     It stops after a merge, which outdates the plan. After a failure it only applies actions that
     make things safer: the others may depend on the one that failed.
     """
-    actions = allowed_here(plan(world), world, read_standing(workspace))
+    actions = _planned_here(workspace, world)
     placed = {each.version for each in actions if isinstance(each, PlaceHold)}
     held = frozenset(world.model_facts.holds) | placed
     applied = _Applied(workspace=workspace, world=world, report=report, held=held)
@@ -258,6 +263,11 @@ class _Applied:
             return
         self.changed += 1
         self.is_over = isinstance(action, Merge | RollBack)
+
+
+def _planned_here(workspace: Workspace, world: World) -> tuple[Action, ...]:
+    """What this site would do now."""
+    return allowed_here(plan(world), world, read_standing(workspace))
 
 
 def allowed_here(actions: Iterable[Action], world: World, standing: Standing) -> tuple[Action, ...]:

@@ -67,6 +67,8 @@ class _Merges:
 
     by_forge: Mapping[str, PullSummary]
     by_hand: Mapping[str, PullSummary]
+    commits: int = 0
+    """What tells these commits from others in this process."""
 
     @property
     def by_way(self) -> Mapping[str, Mapping[str, str]]:
@@ -90,24 +92,36 @@ def find_pushed_rules(workspace: Workspace, pulls: Pulls) -> tuple[PushedRule, .
     merges = _merges(workspace, pulls)
     if not merges.by_forge:
         return ()
-    asked = hash((frozenset(merges.by_forge), frozenset(merges.by_hand)))
-    return workspace.once("pushed rules", main, lambda: _find(workspace, main, merges), str(asked))
+    asked = f"{merges.commits} {hash(frozenset(merges.by_hand))}"
+    return workspace.once("pushed rules", main, lambda: _find(workspace, main, merges), asked)
 
 
 def _merges(workspace: Workspace, pulls: Pulls) -> _Merges:
-    by_forge: dict[str, PullSummary] = {}
+    # What was merged stays so, and each model of a fleet asks for it.
+    found, others = workspace.derive("merges", pulls, lambda: _merges_by_forge(workspace, pulls))
     by_hand: dict[str, PullSummary] = {}
+    for pull in others:
+        if _is_complete(workspace, pull):
+            is_merged = pull.state is PullState.MERGED
+            commit = pull.merged_as if is_merged else landing(workspace, pull)
+            if commit is not None:
+                by_hand[commit] = pull
+    return replace(found, by_hand=by_hand)
+
+
+def _merges_by_forge(workspace: Workspace, pulls: Pulls) -> tuple[_Merges, tuple[PullSummary, ...]]:
+    """The merges of the forge, and people's pull requests that it did not merge."""
+    by_forge: dict[str, PullSummary] = {}
+    others = []
     for pull in pulls.every:
         if pull.state is PullState.MERGED and pull.merged_as and not pull.by_hand:
             # A forge also calls those merged whose commits came with another pull request.
             if pull.merged_as not in by_forge or _is_head_of(workspace, pull):
                 by_forge[pull.merged_as] = pull
-        elif parse_branch(pull.branch) is None and _is_complete(workspace, pull):
-            is_merged = pull.state is PullState.MERGED
-            commit = pull.merged_as if is_merged else landing(workspace, pull)
-            if commit is not None:
-                by_hand[commit] = pull
-    return _Merges(by_forge=by_forge, by_hand=by_hand)
+        elif parse_branch(pull.branch) is None:
+            others.append(pull)
+    commits = hash(frozenset(by_forge))
+    return _Merges(by_forge=by_forge, by_hand={}, commits=commits), tuple(others)
 
 
 def _is_head_of(workspace: Workspace, pull: PullSummary) -> bool:

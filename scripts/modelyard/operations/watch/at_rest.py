@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from modelyard.adapters.facts.documents import FactsSnapshot
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.specs.json_documents import warn_left_out
-from modelyard.domain.promotion.change import parse_branch
+from modelyard.domain.promotion.change import is_branch_of, parse_branch
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.pulls import PullSummary
 from modelyard.domain.specs.catalog import Catalog
@@ -59,24 +59,14 @@ class RestingModels:
         known = self._known.get(name)
         return known is not None and known.mark == marks.get(name) and now < known.until
 
-    def remember(
-        self, workspace: Workspace, names: Collection[str], marks: Mapping[str, str]
-    ) -> None:
-        """Remember those of these models that are at rest; a pass over them changed nothing."""
-        if not names:
-            return
-        with one_snapshot():
-            commit = workspace.main()
-            facts = workspace.facts.read_snapshot(missed=warn_left_out)
-            pulled = {branch.model for each in workspace.services.pulls.open()
-                      if (branch := parse_branch(each.branch))}  # fmt: skip
-            for name in names:
-                catalog = workspace.specs_of(commit, name).catalog
-                if name in marks and name not in pulled and is_at_rest(name, catalog, facts):
-                    # The same spread for a model each time, and another one for each model.
-                    share = int(hashlib.sha256(name.encode()).hexdigest()[:4], 16) / 0x10000
-                    until = time.monotonic() + WHOLE_SECONDS * (1 + share) / 2
-                    self._known[name] = _Resting(mark=marks[name], until=until)
+    def remember(self, names: Iterable[str], marks: Mapping[str, str]) -> None:
+        """Remember these models, of which each was found at rest after its mark was read."""
+        for name in names:
+            if name in marks:
+                # The same spread for a model each time, and another one for each model.
+                share = int(hashlib.sha256(name.encode()).hexdigest()[:4], 16) / 0x10000
+                until = time.monotonic() + WHOLE_SECONDS * (1 + share) / 2
+                self._known[name] = _Resting(mark=marks[name], until=until)
 
     def forget(self, names: Collection[str] | None = None) -> None:
         """Forget these models, or all of them."""
@@ -84,6 +74,17 @@ class RestingModels:
             self._known.clear()
         for name in names or ():
             self._known.pop(name, None)
+
+
+@one_snapshot()
+def rests(workspace: Workspace, model: str) -> bool:
+    """Whether nothing about a model waits, its open pull requests included."""
+    pulls = workspace.services.pulls.open()
+    if any(is_branch_of(each.branch, model) for each in pulls):
+        return False
+    facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
+    catalog = workspace.specs_of(workspace.main(), model).catalog
+    return is_at_rest(model, catalog, facts)
 
 
 def is_at_rest(model: str, catalog: Catalog, facts: FactsSnapshot) -> bool:
@@ -124,7 +125,7 @@ def _is_settled(facts: ReleaseFacts, identity: str) -> bool:
 def read_marks(workspace: Workspace) -> Mapping[str, str]:
     """For each model, what identifies all that its world is made of in Git and on the forge."""
     commit = workspace.main()
-    specs = workspace.once("marks", commit, lambda: _marks_of_specs(workspace, commit))
+    specs = workspace.derive("marks", commit, lambda: _marks_of_specs(workspace, commit))
     parts: dict[str, list[str]] = defaultdict(list)
     for model, name in workspace.facts.list_documents():
         parts[model].append(name)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import partial, reduce
 
 from modelyard.adapters.messages import send_message
-from modelyard.domain.promotion.change import is_branch_of
 from modelyard.domain.promotion.facts import ModelFacts
 from modelyard.domain.promotion.notifications import (
     Notification,
     add_notified_key,
     find_notifications,
 )
+from modelyard.operations.forge.merges import closed_pulls_of
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.workspace import Workspace
 
@@ -21,7 +21,7 @@ from modelyard.operations.workspace import Workspace
 def pending_notifications(workspace: Workspace, model: str) -> tuple[Notification, ...]:
     """Recent events of a model of which nobody has been notified."""
     facts = workspace.facts.read_model(model)
-    pulls = [p for p in workspace.services.pulls.closed() if is_branch_of(p.branch, model)]
+    pulls = closed_pulls_of(workspace, model)
     return find_notifications(model, facts, pulls, workspace.services.clock.now())
 
 

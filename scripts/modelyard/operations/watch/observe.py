@@ -217,7 +217,7 @@ def _written(before: ReleaseFacts, after: ReleaseFacts, now: ReleaseFacts) -> Re
 def _pull_of(workspace: Workspace, commit: str) -> int | None:
     """The number of the pull request that the forge merged as a commit; None if it cannot say."""
     try:
-        found = read_merges(workspace, {commit}).get(commit)
+        found = read_merges(workspace).get(commit)
     except YardError:
         return None
     return found.number if found else None

@@ -23,7 +23,7 @@ from modelyard.operations.reconcile.apply import Report, set_pull_status
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
 from modelyard.operations.sites import read_standing, take_standing, tell_standing
-from modelyard.operations.watch.at_rest import RestingModels, read_marks
+from modelyard.operations.watch.at_rest import RestingModels, read_marks, rests
 from modelyard.operations.watch.merge_queue import report_merge_queue
 from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
@@ -33,6 +33,12 @@ logger = logging.getLogger(__name__)
 
 A_MOMENT = timedelta(minutes=2)
 """How long a server that starts has the watcher look more often; later each pass may find it."""
+
+TOGETHER = 50
+"""Models whose specs are read at once: one after the other they cost a process each."""
+
+GOOD_SECONDS = 2.0
+"""Refs that old still show that there is nothing to do; whatever is done is decided by new ones."""
 
 Step: TypeAlias = tuple[str | None, Callable[[], object]]
 """Something to do, with the model it is about; None if it is about all of them."""
@@ -145,8 +151,8 @@ def _run_pass(
         resting.forget(names)
     # Of the others nobody knows that anything about their servers is new.
     look = _reconcile_and_observe if models is None else _observe_and_reconcile
-    passes: list[Step] = [(name, partial(look, workspace, name, report)) for name in names]
-    results = [result, run_each(passes)]
+    at_rest: list[str] | None = None if resting is None or not marks else []
+    results = [result, *_look_at(workspace, names, report, at_rest, look)]
     pending: list[Notification] = []
     unreadable: list[int] = []
     last: list[Step] = [(name, partial(_add_pending, workspace, name, pending)) for name in names]
@@ -164,9 +170,52 @@ def _run_pass(
     # After a change the marks are older than what the pass left, and the next one looks again. What
     # failed for all may be a notification of any of them.
     shared_failed = any(model is None for model, _ in found.failures)
-    if resting is not None and marks and not found.changed and not shared_failed:
-        _remember(workspace, resting, [n for n in names if n not in found.failing_models], marks)
+    if resting is not None and at_rest and not found.changed and not shared_failed:
+        resting.remember((n for n in at_rest if n not in found.failing_models), marks)
     return found
+
+
+def _look_at(
+    workspace: Workspace,
+    names: Sequence[str],
+    report: Report,
+    at_rest: list[str] | None,
+    look: Callable[[Workspace, str, Report], bool],
+) -> Iterator[tuple[bool, tuple[tuple[str | None, Exception], ...]]]:
+    """Reconcile and observe these models; those found at rest are added to the list, if any."""
+    for first in range(0, len(names), TOGETHER):
+        some = names[first : first + TOGETHER]
+        with one_snapshot(lasts=GOOD_SECONDS):
+            if len(some) > 1:
+                _read_ahead(workspace, some)
+            steps: list[Step] = [
+                (name, partial(_look_at_one, workspace, name, report, at_rest, look))
+                for name in some
+            ]
+            yield run_each(steps)
+
+
+def _read_ahead(workspace: Workspace, names: Sequence[str]) -> None:
+    try:
+        workspace.read_ahead(names)
+    except YardError as error:  # each model's own pass says so, and the others go on
+        logger.info("the specs of %d models are read one by one: %s", len(names), error.message)
+
+
+def _look_at_one(
+    workspace: Workspace,
+    model: str,
+    report: Report,
+    at_rest: list[str] | None,
+    look: Callable[[Workspace, str, Report], bool],
+) -> bool:
+    changed = look(workspace, model, report)
+    if at_rest is not None and not changed:
+        try:
+            at_rest += [model] if rests(workspace, model) else []
+        except YardError as error:
+            logger.warning("%s is looked at again: %s", model, error.message)
+    return changed
 
 
 def _marks(workspace: Workspace) -> Mapping[str, str]:
@@ -176,15 +225,6 @@ def _marks(workspace: Workspace) -> Mapping[str, str]:
     except YardError as error:  # a rollback does not wait for the forge's pull requests
         logger.warning("every model is looked at: %s", error.message)
         return {}
-
-
-def _remember(
-    workspace: Workspace, resting: RestingModels, names: Sequence[str], marks: Mapping[str, str]
-) -> None:
-    try:
-        resting.remember(workspace, names, marks)
-    except YardError as error:
-        logger.warning("every model is looked at again: %s", error.message)
 
 
 def _shared_steps(
