@@ -23,6 +23,7 @@ class Rate:
         most: The promise: it happens at most so often; None for no upper promise.
         least: The promise: it happens at least so often; None for no lower promise.
         beside: Further columns of the table, by their heading.
+        planned: How many runs there were to be; 0 for no other number.
     """
 
     case: str
@@ -32,6 +33,7 @@ class Rate:
     most: float | None = None
     least: float | None = None
     beside: tuple[tuple[str, str], ...] = ()
+    planned: int = 0
 
     @property
     def share(self) -> float:
@@ -105,7 +107,9 @@ def _lines(rates: list[Rate]) -> Iterator[str]:
             rate.what,
             _percent(rate.share),
             _percent(rate.error),
-            str(rate.runs),
+            str(rate.runs)
+            if rate.planned <= rate.runs
+            else f"{rate.runs} of {rate.planned}, stopped",
             rate.promise,
             "yes" if rate.is_kept else "**no**",
             *(known.get(name, "") for name in beside),

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from error_rates import drift, gate, judge
 from error_rates.rates import table_of, write_table
-from error_rates.running import run_tasks
+from error_rates.running import code_digest, run_tasks
 
 SUBJECTS = {"gate": gate, "judge": judge, "drift": drift}
 
@@ -33,7 +33,7 @@ def main() -> int:
     for name in chosen.subject or SUBJECTS:
         subject = SUBJECTS[name]
         tasks = subject.tasks(quick=chosen.quick)
-        kept = {} if chosen.quick else {"code": subject.code(), "jobs": chosen.jobs}
+        kept = {} if chosen.quick else {"code": code_digest(name), "jobs": chosen.jobs}
         found = run_tasks(tasks, **kept)
         broken += sum(not rate.is_kept for rate in found)
         table = table_of(found)

@@ -1,7 +1,8 @@
 """Runs the cases of a subject on several processors, and keeps what is known of each.
 
-Rates are kept in `build/error-rates/` under the digest of the product's code, of this folder's code
-and of the case. So a run that was ended goes on where it was, and a new case costs its own runs.
+Rates are kept in `build/error-rates/` under the digest of all of the domain's code, of all of this
+folder's and of the versions of the libraries. So a run that was ended goes on where it was, as long
+as no code changes.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from types import CodeType, FunctionType
 
 from error_rates.rates import Rate, table_of
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 KEPT = ROOT / "build" / "error-rates"
-DOMAIN = ROOT / "scripts" / "modelyard" / "domain"
+PRODUCT = ROOT / "scripts" / "modelyard"
+LIBRARIES = ("numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,11 @@ class Task:
     """Something to simulate.
 
     Args:
-        name: What, for people.
-        case: What makes it different from others of the same code; see `describe`.
+        name: What, for people; no other task of its subject has it.
         run: Gives its rates.
     """
 
     name: str
-    case: object
     run: Callable[[], Sequence[Rate]]
 
 
@@ -77,7 +76,7 @@ def _rates_of(task: Task, code: str | None) -> list[Rate]:
     """The rates of a task, as they are kept or from a simulation."""
     if code is None:
         return list(task.run())
-    path = KEPT / f"{_digest(code, task.name, describe(task.case))}.json"
+    path = KEPT / f"{_digest(code, task.name)}.json"
     if path.exists():
         return [_read(each) for each in json.loads(path.read_text("utf-8"))]
     started = time.process_time()
@@ -97,48 +96,16 @@ def _read(kept: dict[str, object]) -> Rate:
     return Rate(**kept, beside=beside)  # type: ignore[arg-type]
 
 
-def code_digest(folders: Sequence[str], modules: Sequence[str]) -> str:
-    """The digest of the code that rates come from.
+def code_digest(subject: str) -> str:
+    """The digest of all that the rates of a subject may come from: they are kept for it alone.
 
-    Args:
-        folders: Folders of the product's domain.
-        modules: Modules of this folder. A list of cases needs not be among them: see `describe`.
+    Of all of the domain and of this folder, not of what a case seems to use: a function that it
+    calls by a name, or a library, may change too.
     """
-    paths = [DOMAIN / "verdict.py"]
-    paths += [path for folder in folders for path in sorted((DOMAIN / folder).rglob("*.py"))]
-    paths += [HERE / name for name in modules]
-    return _digest(*(path.read_text("utf-8") for path in paths))
-
-
-def describe(value: object) -> str:
-    """A value as text that is the same in every process; of a function what it computes."""
-    return f"({', '.join(_parts_of(value))})"
-
-
-def _parts_of(value: object) -> Iterator[str]:
-    yield type(value).__name__
-    if isinstance(value, FunctionType):
-        yield value.__name__
-        yield from _parts_of_code(value.__code__)
-        yield from (describe(cell.cell_contents) for cell in value.__closure__ or ())
-        yield describe(value.__kwdefaults__)
-    elif isinstance(value, partial):
-        yield describe(value.func)
-        yield from (describe(each) for each in (value.args, value.keywords))
-    elif is_dataclass(value):
-        yield from (describe(getattr(value, each.name)) for each in fields(value))
-    elif isinstance(value, dict):
-        yield from (f"{key!r}: {describe(each)}" for key, each in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from map(describe, value)
-    else:
-        yield repr(value)
-
-
-def _parts_of_code(code: CodeType) -> Iterator[str]:
-    yield from (code.co_code.hex(), repr(code.co_names))
-    for each in code.co_consts:
-        yield from _parts_of_code(each) if isinstance(each, CodeType) else (repr(each),)
+    product = [PRODUCT / "errors.py", *sorted(PRODUCT.glob("domain/**/*.py"))]
+    paths = [*product, *sorted(HERE.rglob("*.py"))]
+    texts = (text for path in paths for text in (path.name, path.read_text("utf-8")))
+    return _digest(subject, sys.version, *(f"{each} {version(each)}" for each in LIBRARIES), *texts)
 
 
 def _digest(*texts: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from error_rates import running
 from error_rates.rates import Rate, markers, read_table, table_of, write_table
 from error_rates.run import SUBJECTS
 from error_rates.running import run_tasks
-from error_rates.stopping import SequentialTest
+from error_rates.stopping import FixedRuns, found_out
 
 
 @pytest.mark.long
@@ -33,23 +35,41 @@ def test_the_page_has_no_row_of_a_case_that_is_simulated_no_more(subject):
     assert set(rows[2:-3] if subject == "gate" else rows[2:]) <= names
 
 
-def test_a_rate_that_is_far_from_its_promise_is_decided_soon_and_one_near_it_late():
-    test = SequentialTest(promised=0.05, broken=0.15, most=500)
-    assert test.draw([False] * 500) == (0, 27)
-    hits, runs = test.draw([True] * 500)
-    assert (hits, runs) == (7, 7)
-    one_in_ten = [number % 10 == 0 for number in range(500)]
-    assert test.draw(one_in_ten) == (50, 500)
+def test_all_runs_are_drawn_but_of_a_promise_that_is_broken_beyond_doubt():
+    fixed = FixedRuns(promised=0.05, runs=500)
+    assert fixed.draw([False] * 500) == (0, 500)
+    assert fixed.draw([True] * 500) == (4, 4)
+    one_in_twelve = [number % 12 == 0 for number in range(500)]
+    assert fixed.draw(one_in_twelve) == (42, 500)
+    wanted = FixedRuns(promised=0.95, runs=500, is_least=True)
+    assert wanted.draw([True] * 500) == (500, 500)
+    assert wanted.draw([False] * 500) == (0, 4)
 
 
-def test_kept_promises_look_broken_in_one_of_a_thousand_cases_at_most():
-    random, test = np.random.default_rng(1), SequentialTest(promised=0.05, broken=0.15, most=400)
-    ends = [test.draw(random.random(400) < 0.05) for _ in range(500)]
-    broken = [test.draw(random.random(400) < 0.15) for _ in range(500)]
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_the_share_of_runs_is_in_the_mean_the_rate(rate):
+    random, fixed = np.random.default_rng(1), FixedRuns(promised=0.05, runs=60)
+    shares = [h / n for h, n in (fixed.draw(random.random(60) < rate) for _ in range(2000))]
+    # Three standard errors of the mean, and nothing of a kept promise is cut off.
+    assert np.mean(shares) == pytest.approx(rate, abs=3 * np.sqrt(rate * (1 - rate) / 120_000))
+
+
+@pytest.mark.parametrize(("promised", "is_least"), [(0.05, False), (0.95, True)])
+def test_a_kept_promise_looks_broken_beyond_doubt_in_hardly_any_case(promised, is_least):
+    random, fixed = (
+        np.random.default_rng(2),
+        FixedRuns(promised=promised, runs=400, is_least=is_least),
+    )
+    ended = [fixed.draw(random.random(400) < promised)[1] < 400 for _ in range(1000)]
+    assert sum(ended) <= 4
+
+
+def test_how_often_a_broken_promise_is_found_out_is_what_a_simulation_says():
+    random, runs = np.random.default_rng(3), 60
+    fixed = FixedRuns(promised=0.05, runs=runs)
+    ends = [fixed.draw(random.random(runs) < 0.15) for _ in range(2000)]
     kept = [Rate(case="c", what="w", hits=h, runs=n, most=0.05).is_kept for h, n in ends]
-    missed = [Rate(case="c", what="w", hits=h, runs=n, most=0.05).is_kept for h, n in broken]
-    assert sum(not each for each in kept) <= 5
-    assert sum(missed) <= 0.07 * 500
+    assert 1 - np.mean(kept) == pytest.approx(found_out(0.05, 0.15, runs), abs=0.025)
 
 
 def test_what_is_known_of_a_case_is_not_simulated_again(tmp_path, monkeypatch):
@@ -62,12 +82,47 @@ def test_what_is_known_of_a_case_is_not_simulated_again(tmp_path, monkeypatch):
             beside = (("size", str(size)),)
             return [Rate(case="c", what="w", hits=size, runs=9, most=0.5, beside=beside)]
 
-        return running.Task(name="c", case=lambda: size, run=run)
+        return running.Task(name=f"c{size}", run=run)
 
     first = run_tasks([task(1), task(2)], code="a")
     assert run_tasks([task(1), task(2), task(3)], code="a")[:2] == first
     assert run_tasks([task(1)], code="b") == first[:1]
     assert ran == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_no_two_tasks_of_a_subject_have_one_name(subject):
+    names = [task.name for task in SUBJECTS[subject].tasks(quick=False)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    "changed", ["errors.py", "domain/verdict.py", "domain/canary/shift/looks.py"]
+)
+def test_rates_are_not_kept_over_a_change_of_the_product(tmp_path, monkeypatch, changed):
+    copy = tmp_path / "modelyard"
+    shutil.copytree(running.PRODUCT / "domain", copy / "domain")
+    shutil.copy(running.PRODUCT / "errors.py", copy)
+    before = running.code_digest("judge")
+    monkeypatch.setattr(running, "PRODUCT", copy)
+    assert running.code_digest("judge") == before
+    assert running.code_digest("gate") != before
+    (copy / changed).write_text((copy / changed).read_text() + "# changed\n")
+    assert running.code_digest("judge") != before
+
+
+@pytest.mark.parametrize("changed", ["judge_cases.py", "gate_cases.py", "rates.py"])
+def test_rates_are_not_kept_over_a_change_of_the_cases(tmp_path, monkeypatch, changed):
+    copy = tmp_path / "error_rates"
+    shutil.copytree(running.HERE, copy)
+    before = running.code_digest("judge")
+    monkeypatch.setattr(running, "HERE", copy)
+    assert running.code_digest("judge") == before
+    (copy / changed).write_text((copy / changed).read_text() + "# changed\n")
+    assert running.code_digest("judge") != before
+    monkeypatch.undo()
+    monkeypatch.setattr(running, "version", lambda _: "0")
+    assert running.code_digest("judge") != before
 
 
 def test_a_rate_is_kept_within_two_monte_carlo_errors_of_its_promise():
@@ -90,3 +145,5 @@ def test_a_table_is_written_between_its_markers_and_nowhere_else(tmp_path):
     assert page.read_text() == f"before\n{start}\n{table}\n{end}\nafter\n"
     assert read_table("gate", page) == table
     assert table.splitlines()[2] == "| c | w | 1 % | 1.2 % | 100 | at most 5 % | yes |"
+    ended = Rate(case="c", what="w", hits=5, runs=8, most=0.05, planned=60)
+    assert "| 8 of 60, stopped | at most 5 % | **no** |" in table_of([ended])
