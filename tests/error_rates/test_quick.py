@@ -54,6 +54,7 @@ def test_the_share_of_runs_is_in_the_mean_the_rate(rate):
     assert np.mean(shares) == pytest.approx(rate, abs=3 * np.sqrt(rate * (1 - rate) / 120_000))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("promised", "is_least"), [(0.05, False), (0.95, True)])
 def test_a_kept_promise_looks_broken_beyond_doubt_in_hardly_any_case(promised, is_least):
     random, fixed = (
