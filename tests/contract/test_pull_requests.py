@@ -252,9 +252,9 @@ def test_a_branch_of_a_fork_is_none_of_the_tools(stage):
         "user": {"login": "mallory", "id": 99},
     }
 
-    assert parse_branch(reader._branch(row)) is None
+    assert parse_branch(reader.branch(row)) is None
     row["head"]["repo"] = None
-    assert parse_branch(reader._branch(row)) is None
+    assert parse_branch(reader.branch(row)) is None
 
 
 def test_a_second_merge_gives_the_same_commit(stage):
