@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import date
@@ -45,6 +46,11 @@ class Shelf:
 
     def read_run_file(self, workflow: str, name: str) -> bytes:
         return self.files[f"{workflow}/{name}"]
+
+    def fetch_run_file(self, workflow: str, name: str, target: Path) -> str:
+        content = self.read_run_file(workflow, name)
+        target.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
 
     def read_run_document(self, workflow: str, name: str) -> Any:
         content = self.files.get(f"{workflow}/{name}")
