@@ -195,7 +195,7 @@ def test_a_model_server_that_the_kernel_stopped_serves_again(real: Yard):
         real.clock.passes(91)
         patch.setattr(local_servers, "_LAST_SECONDS", 0.2)
         real.sync("v1", DEV)
-    real.cluster._patience = 30.0
+    real.cluster._patience = 120.0
 
     real.sync("v1", DEV)
 
