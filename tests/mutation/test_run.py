@@ -31,6 +31,7 @@ def test_only_failing_tests_and_signals_kill_a_mutant():
     assert outcome_of(_forked(raises, seconds=5)) == "broken"
 
 
+@pytest.mark.long
 def test_tests_that_fail_without_a_change_are_told_from_those_that_pass(tmp_path):
     passes, fails = tmp_path / "test_passes.py", tmp_path / "test_fails.py"
     passes.write_text("def test_it():\n    pass\n")

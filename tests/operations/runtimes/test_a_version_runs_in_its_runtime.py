@@ -149,6 +149,7 @@ def tell(job: Job, **changes: Any) -> None:
     job.put_document("artifact.json", job.read_document("artifact.json") | changes)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("is_asked", [True, False], ids=["asked", "unasked"])
 def test_a_record_names_the_key_that_the_signature_names(ready, tmp_path, monkeypatch, is_asked):
     hint = signed(ready, tmp_path, monkeypatch, is_asked=is_asked)
@@ -162,6 +163,7 @@ def test_a_record_names_the_key_that_the_signature_names(ready, tmp_path, monkey
     assert f"found {other}: it was changed after training" in caught.value.message
 
 
+@pytest.mark.long
 def test_a_signer_who_is_left_out_is_refused_where_one_is_asked_for(ready, tmp_path, monkeypatch):
     signed(ready, tmp_path, monkeypatch, is_asked=True)
     tell(ready, signed_by=None)
@@ -175,6 +177,7 @@ def test_a_signer_of_an_artifact_that_nobody_signed_is_refused(ready):
         _record(ready)
 
 
+@pytest.mark.long
 def test_a_training_that_did_not_say_who_signed_is_recorded_by_its_signature(
     ready, tmp_path, monkeypatch
 ):
@@ -185,6 +188,7 @@ def test_a_training_that_did_not_say_who_signed_is_recorded_by_its_signature(
     assert _record(ready).artifact.signed_by == hint
 
 
+@pytest.mark.long
 def test_an_artifact_of_another_digest_than_was_signed_is_not_recorded(
     ready, tmp_path, monkeypatch
 ):
