@@ -24,6 +24,10 @@ ADMIN = "olga"
 
 @pytest.fixture
 def ruled(stage):
+    return with_rules(stage)
+
+
+def with_rules(stage):
     """Production asks for an approval, and the tool has settings that name this forge."""
     number, head = proposed(stage, rules(needed=1))
     stage.merge(number, head, "ann")

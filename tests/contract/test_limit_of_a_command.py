@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contract.test_break_glass import ADMIN, commanded, facts_of, unapproved
-from contract.test_merged_on_a_page import proposed, rules
+from contract.test_break_glass import ADMIN, commanded, facts_of, unapproved, with_rules
 from fakes.github import primary_limit
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.operations.chatops.conversation import conversation_for
@@ -22,10 +21,7 @@ AN_HOUR = 3600
 
 @pytest.fixture
 def ruled(stage):
-    number, head = proposed(stage, rules(needed=1))
-    stage.merge(number, head, "ann")
-    stage.write_settings()
-    return stage
+    return with_rules(stage)
 
 
 def swept(stage, *, minutes=16):

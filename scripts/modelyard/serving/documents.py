@@ -223,16 +223,14 @@ def _training(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> Train
     ranges: dict[str, tuple[float, float]] = {}
     for part in parts:
         rows += len(part)
-        for name in nulls:
-            known = part[name].dropna()
+        for column in columns:
+            name, known = column.name, part[column.name].dropna()
             nulls[name] += len(part) - len(known)
             if name in levels:
                 levels[name].update(known.unique())
-        for column in columns:
-            known = part[column.name].dropna()
-            if column.type in {"number", "integer"} and len(known):
-                low, high = ranges.get(column.name, (math.inf, -math.inf))
-                ranges[column.name] = min(low, float(known.min())), max(high, float(known.max()))
+            elif column.type in {"number", "integer"} and len(known):
+                low, high = ranges.get(name, (math.inf, -math.inf))
+                ranges[name] = min(low, float(known.min())), max(high, float(known.max()))
     return Training(
         null={name: count / max(1, rows) for name, count in nulls.items()},
         levels={name: tuple(sorted(map(str, found))) for name, found in levels.items()},

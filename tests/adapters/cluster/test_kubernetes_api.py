@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from json_answers import answer_json
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.cluster import kubernetes_lease
 from modelyard.adapters.cluster.kubernetes import KubernetesCluster
@@ -33,11 +34,7 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.server.hangs:
             self.server.shut.wait(30)
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self.server.body)))
-        self.end_headers()
-        self.wfile.write(self.server.body)
+        answer_json(self, self.server.status, self.server.body)
 
     def log_message(self, *_: object) -> None:
         pass

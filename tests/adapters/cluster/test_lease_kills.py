@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from json_answers import answer_json
+
 SECONDS = 60.0
 
 WATCHER = """
@@ -62,29 +64,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         lease = self.server.known.get(self.path.rsplit("/", 1)[1])
-        self._answer(404 if lease is None else 200, lease or {"code": 404, "reason": "NotFound"})
+        answer_json(
+            self, 404 if lease is None else 200, lease or {"code": 404, "reason": "NotFound"}
+        )
 
     def do_POST(self) -> None:
         lease = self._sent()
-        self._answer(self.server.write(lease["metadata"]["name"], lease, is_new=True), lease)
+        answer_json(self, self.server.write(lease["metadata"]["name"], lease, is_new=True), lease)
 
     def do_PUT(self) -> None:
         lease = self._sent()
-        self._answer(self.server.write(self.path.rsplit("/", 1)[1], lease, is_new=False), lease)
+        answer_json(
+            self, self.server.write(self.path.rsplit("/", 1)[1], lease, is_new=False), lease
+        )
 
     def _sent(self) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = json.loads(
             self.rfile.read(int(self.headers["Content-Length"]))
         )
         return found
-
-    def _answer(self, status: int, document: object) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

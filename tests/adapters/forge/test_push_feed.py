@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from json_answers import answer_json
 from modelyard.adapters.forge.gitea.dialect import GiteaDialect
 from modelyard.adapters.forge.gitea.pushes import PushFeed, brought
 from modelyard.adapters.forge.hosted.api import Answered, ForgeApi
@@ -60,19 +61,12 @@ class _Page(BaseHTTPRequestHandler):
         asked = parse_qs(urlsplit(self.path).query)
         page, size = int(asked.get("page", ["1"])[0]), int(asked["limit"][0])
         self.server.asked += 1
-        status, found = (
-            200,
-            sorted(self.server.rows, key=lambda row: (row["created"], row["id"]))[::-1],
-        )
-        answer: object = found[(page - 1) * size : page * size]
         if page == self.server.fails:
-            self.server.fails, status, answer = None, 403, {"message": "not now"}
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            self.server.fails = None
+            answer_json(self, 403, {"message": "not now"})
+        else:
+            rows = sorted(self.server.rows, key=lambda row: (row["created"], row["id"]))[::-1]
+            answer_json(self, 200, rows[(page - 1) * size : page * size])
 
     def log_message(self, *_: object) -> None:
         pass

@@ -83,7 +83,8 @@ class FactStore:
         git: The checkout.
         repository: Names the remote, its forge, and the bot the commits are written by.
         clock: Dates the commits.
-        check_writer: Raises if whoever this is may not write facts; called before each write.
+        check_writer: Raises if facts may not be written with these credentials; called before each
+            write.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class FactStore:
         self._check = check_writer
 
     def check_writer(self) -> None:
-        """Raise if whoever this is may not write facts, as every write does."""
+        """Raise if facts may not be written with these credentials, as every write does."""
         require_credentials(self._repository)
         self._check()
 

@@ -24,6 +24,7 @@ from modelyard.domain.specs.paths import (
     environment_names,
     holds_only_specs,
     model_folder,
+    model_of_spec,
     parse_spec_path,
     release_file,
 )
@@ -150,10 +151,10 @@ def list_places(tree: Tree, models: Collection[str]) -> list[str]:
 
 def is_read_for(path: str, models: Collection[str]) -> bool:
     """Whether `read_specs` and `read_valid_catalog` read this file for these models alone."""
-    kind, key = parse_spec_path(path) or ("", ())
-    if kind == "Release":
-        return key[1] in models
-    return kind == "Environment" or path == SETTINGS or (bool(kind) and key[0] in models)
+    model = model_of_spec(path)
+    if model is not None:
+        return model in models
+    return path == SETTINGS or parse_spec_path(path) is not None
 
 
 def _paths(tree: Tree, models: Collection[str] | None) -> Iterator[str]:

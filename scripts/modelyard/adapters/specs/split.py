@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from modelyard.adapters.specs.reader import Specs
 from modelyard.domain.problem import Problem
-from modelyard.domain.specs.catalog import Catalog
-from modelyard.domain.specs.paths import parse_spec_path
+from modelyard.domain.specs.paths import model_of_spec
 
 _BY_MODEL_FIRST = ("versions", "held_out", "records", "digests")
 """The parts of a catalog whose keys begin with the model's name."""
@@ -22,7 +21,7 @@ def split_specs(specs: Specs, models: Collection[str]) -> dict[str, Specs]:
         specs: What it read for all of them.
         models: The same names.
     """
-    parts: dict[str, dict[str, dict[Any, Any]]] = {
+    parts: dict[str, dict[str, Any]] = {
         model: {name: {} for name in ("models", "releases", *_BY_MODEL_FIRST)} for model in models
     }
     for model, spec in specs.catalog.models.items():
@@ -32,15 +31,18 @@ def split_specs(specs: Specs, models: Collection[str]) -> dict[str, Specs]:
     for name in _BY_MODEL_FIRST:
         for key, spec in getattr(specs.catalog, name).items():
             parts[key[0]][name][key] = spec
-    files = _files_by_model(specs.files, models)
     problems: dict[str, list[Problem]] = {model: [] for model in models}
     for problem in specs.problems:
         for model in _concerned(problem.file, models):
             problems[model].append(problem)
+    files: dict[str, dict[str, bytes]] = {model: {} for model in models}
+    for file, text in specs.files.items():
+        for model in _concerned(file, models):
+            files[model][file] = text
     return {
         model: replace(
             specs,
-            catalog=_with_parts(specs.catalog, parts[model]),
+            catalog=replace(specs.catalog, **parts[model]),
             problems=tuple(problems[model]),
             files=files[model],
         )
@@ -48,23 +50,7 @@ def split_specs(specs: Specs, models: Collection[str]) -> dict[str, Specs]:
     }
 
 
-def _with_parts(catalog: Catalog, parts: Mapping[str, Any]) -> Catalog:
-    return replace(catalog, **parts)
-
-
-def _files_by_model(
-    files: Mapping[str, bytes], models: Collection[str]
-) -> dict[str, dict[str, bytes]]:
-    found: dict[str, dict[str, bytes]] = {model: {} for model in models}
-    for file, text in files.items():
-        for model in _concerned(file, models):
-            found[model][file] = text
-    return found
-
-
 def _concerned(file: str, models: Collection[str]) -> Collection[str]:
     """The models for which a file is read: its own, or all of them."""
-    kind, names = parse_spec_path(file) or ("", ())
-    if kind in {"", "Environment", "Repository"}:
-        return models
-    return (names[1] if kind == "Release" else names[0],)
+    model = model_of_spec(file)
+    return models if model is None else (model,)

@@ -21,7 +21,8 @@ LARGEST_ROW = 2**24
 
 _BOM = b"\xef\xbb\xbf"
 _SHOWN = 40
-_QUOTED = re.compile(rb'"(?:[^"]|"")*+"([^,\r\n]?)')
+# Each field in quotes ends, and only a comma or the line's end follows it.
+_QUOTED_WELL = re.compile(rb'(?:[^"]++|"(?:[^"]|"")*+"(?=[,\r\n]|\Z))*+')
 _PIECE = 2**16
 _GZIP_BITS = 31  # zlib's word for gzip with any window
 
@@ -42,7 +43,7 @@ def read_csv_text(content: bytes, *, uri: str, missing: tuple[str, ...]) -> pa.T
     _refuse_binary(content, uri=uri)
     names = _header(content, uri=uri)
     # A quote that never ends makes one field of all that follows.
-    if content.count(b'"') % 2 or _has_odd_quotes(content):
+    if not _QUOTED_WELL.fullmatch(content):
         _refuse_odd_quotes(content, uri=uri)
     # By number: unnamed columns, such as the row numbers that pandas writes, would be twins.
     numbers = [str(number) for number in range(len(names))]
@@ -136,11 +137,6 @@ def _refuse_binary(content: bytes, *, uri: str) -> None:
             f"{uri}, line {line}: has a NUL byte, so it is no text in UTF-8",
             hint="save the file as UTF-8",
         )
-
-
-def _has_odd_quotes(content: bytes) -> bool:
-    """Whether something else than a comma or a line's end may follow a field in quotes."""
-    return any(each[1] for each in _QUOTED.finditer(content))
 
 
 def _refuse_odd_quotes(content: bytes, *, uri: str) -> None:

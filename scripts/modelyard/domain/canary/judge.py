@@ -30,7 +30,12 @@ from modelyard.domain.canary.request_metrics import (
     unanswered,
 )
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_findings
-from modelyard.domain.canary.shadow.findings import PairPromise, shadow_findings
+from modelyard.domain.canary.shadow.findings import (
+    STABLE_IN_ORDER,
+    PairPromise,
+    excused,
+    shadow_findings,
+)
 from modelyard.domain.canary.shadow.pairs import keep_pairs_of
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
@@ -284,19 +289,14 @@ def _shadow(
             alpha=alpha,
             trusted=trusted_looks(stable, evidence.expected, radius=policy.distribution_radius),
         ):
-            is_blamed = found.bad or found.missing is not None
-            yield _excused(found) if is_blamed and _is_doubtful(stable, evidence, policy) else found
+            is_blamed = found.bad or found.missing not in {None, STABLE_IN_ORDER}
+            yield excused(found) if is_blamed and _is_doubtful(stable, evidence, policy) else found
 
 
 def _is_doubtful(stable: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> bool:
     return evidence.expected is not None and is_stable_doubtful(
         stable, evidence.expected, radius=policy.distribution_radius, alpha=policy.alpha
     )
-
-
-def _excused(found: Finding) -> Finding:
-    text = f"{found.text}; stable does not predict as on held-out rows, so that is not the canary's"
-    return replace(found, text=text, bad=False, missing="stable's predictions as on held-out rows")
 
 
 def _feedback(

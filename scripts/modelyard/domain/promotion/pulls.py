@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from modelyard.domain.people import Person, is_same_person
+from modelyard.domain.promotion.change import parse_branch
 
 CHECKS = "modelyard/checks"
 """Required status: validate, render --check and gate --check on the head commit."""
@@ -240,3 +242,15 @@ def is_declined(pull: PullSummary, *, bot: str) -> bool:
     """
     is_by_person = pull.closed_by is not None and not is_same_person(pull.closed_by, bot)
     return pull.state is PullState.CLOSED and is_by_person
+
+
+AnyPull = TypeVar("AnyPull", bound=PullSummary)
+
+
+def group_by_model(pulls: Iterable[AnyPull]) -> dict[str, list[AnyPull]]:
+    """The pull requests from branches of the tool, by the model that the branch is about."""
+    found: dict[str, list[AnyPull]] = defaultdict(list)
+    for pull in pulls:
+        if branch := parse_branch(pull.branch):
+            found[branch.model].append(pull)
+    return found

@@ -158,6 +158,14 @@ def parse_spec_path(path: str) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
+def model_of_spec(path: str) -> str | None:
+    """The model that a spec is about; None if it is about all of them, and where no spec may be."""
+    kind, key = parse_spec_path(path) or ("", ())
+    if kind in {"", "Environment"}:
+        return None
+    return key[1] if kind == "Release" else key[0]
+
+
 def parse_manifests_path(path: str) -> tuple[str, str] | None:
     """The environment and model of a rendered manifest; None for any other path."""
     match = _MANIFESTS.match(path)

@@ -273,12 +273,11 @@ def _do(
         )
         decision = replace(each.decision, reason=ReasonCode.DONE, sentence=sentence)
     except YardError as error:
-        more = f"; next: {error.hint}" if error.hint else ""
         decision = replace(
             each.decision,
             is_accepted=False,
             reason=find_reason(error),
-            sentence=f"{error.message}{more}",
+            sentence=describe_error(error),
         )
     done = replace(each, decision=decision)
     _log(workspace, comment.event, [done], read=comment.read)
@@ -290,6 +289,11 @@ def find_reason(error: YardError) -> ReasonCode:
     if isinstance(error, LimitReached):
         return ReasonCode.LIMIT_REACHED
     return ReasonCode.REFUSED_BY_RULES if isinstance(error, Refused) else ReasonCode.COULD_NOT
+
+
+def describe_error(error: YardError) -> str:
+    """Return in a sentence why a command is not done, and what to do next."""
+    return f"{error.message}; next: {error.hint}" if error.hint else error.message
 
 
 def _left_over(comment: _Comment, index: int, why: str) -> Iterator[Handled]:

@@ -17,7 +17,7 @@ from modelyard.domain.chatops.request import Comment, Request, Subject, run_key
 from modelyard.domain.chatops.typed import USAGES, Typed, parse_typed
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import YardError
-from modelyard.operations.chatops.answer import Handled, ask_authority, find_reason
+from modelyard.operations.chatops.answer import Handled, ask_authority, describe_error, find_reason
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.yard_effects import Target, do_to_yard
 from modelyard.operations.workspace import Workspace
@@ -157,7 +157,7 @@ def _do(workspace: Workspace, start: Start, handled: Handled, typed: Typed) -> H
         reason = ReasonCode.DONE
     except YardError as error:
         reason = find_reason(error)
-        sentence = f"{error.message}; next: {error.hint}" if error.hint else error.message
+        sentence = describe_error(error)
         if reason is ReasonCode.LIMIT_REACHED:  # no sweeper does what was typed
             reason = ReasonCode.COULD_NOT
             sentence += "; it may be done in part: look at `modelyard status`, then type it again"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.change import parse_branch
-from modelyard.domain.promotion.pulls import PullState, PullSummary
+from modelyard.domain.promotion.pulls import PullState, PullSummary, group_by_model
 from modelyard.operations.workspace import Workspace
 
 
@@ -29,15 +28,8 @@ def closed_pulls_of(workspace: Workspace, model: str) -> Sequence[PullSummary]:
         YardError: The forge does not answer.
     """
     closed = workspace.services.pulls.closed()
-    return workspace.derive("closed by model", closed, partial(_by_model, closed)).get(model, ())
-
-
-def _by_model(closed: Sequence[PullSummary]) -> Mapping[str, Sequence[PullSummary]]:
-    found: dict[str, list[PullSummary]] = defaultdict(list)
-    for pull in closed:
-        if branch := parse_branch(pull.branch):
-            found[branch.model].append(pull)
-    return dict(found)
+    found = workspace.derive("closed by model", closed, partial(group_by_model, closed))
+    return found.get(model, ())
 
 
 def _by_merge(workspace: Workspace, closed: Sequence[PullSummary]) -> Mapping[str, PullSummary]:

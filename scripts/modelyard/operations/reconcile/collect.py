@@ -17,7 +17,7 @@ from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs
 from modelyard.domain.promotion.actions import PlaceHold, RollBack
 from modelyard.domain.promotion.change import is_branch_of, parse_branch
 from modelyard.domain.promotion.promote import needs_comparison, promotion_target
-from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary
+from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary, group_by_model
 from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
@@ -324,17 +324,10 @@ def pulls_of(workspace: Workspace, every: Pulls, model: str) -> Pulls:
 
 def _by_model(pulls: Pulls) -> Mapping[str, Pulls]:
     """The pull requests of the tool's branches; every other model has none."""
-    of_models: dict[str, list[PullRequest]] = defaultdict(list)
-    closed: dict[str, list[PullSummary]] = defaultdict(list)
-    for pull in pulls.open:
-        if branch := parse_branch(pull.branch):
-            of_models[branch.model].append(pull)
-    for each in pulls.closed:
-        if branch := parse_branch(each.branch):
-            closed[branch.model].append(each)
+    still_open, closed = group_by_model(pulls.open), group_by_model(pulls.closed)
     found: dict[str, Pulls] = defaultdict(Pulls)
-    for model in {*of_models, *closed}:
-        found[model] = Pulls(open=tuple(of_models[model]), closed=tuple(closed[model]))
+    for model in {*still_open, *closed}:
+        found[model] = Pulls(open=tuple(still_open[model]), closed=tuple(closed[model]))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,16 @@ class KeptEnders:
 
     file: Path
     repository: str
-    _known: dict[int, tuple[str, Person | None]] | None = None
     _has_news: bool = field(default=False)
 
     def find(self, number: int, updated: str, ask: Callable[[], Person | None]) -> Person | None:
         """Return who ended a pull request that was last changed then; asks if that is not known."""
-        known = self._read().get(number)
+        known = self._known.get(number)
         if known is not None and known[0] == updated:
             return known[1]
         found = ask()
         if is_settled(updated):
-            self._read()[number] = (updated, found)
+            self._known[number] = (updated, found)
             self._has_news |= found is not None
         return found
 
@@ -52,20 +52,19 @@ class KeptEnders:
         if self._has_news:
             rows = [
                 [number, updated, person.login, person.id]
-                for number, (updated, person) in self._read().items()
+                for number, (updated, person) in self._known.items()
                 # Who is not known today may only not be told of yet.
                 if person is not None
             ]
             write_kept(self.file, {"repository": self.repository, "enders": rows})
             self._has_news = False
 
-    def _read(self) -> dict[int, tuple[str, Person | None]]:
-        if self._known is None:
-            try:
-                self._known = dict(_parse(read_kept(self.file), self.repository))
-            except (LookupError, TypeError, ValueError):
-                self._known = {}
-        return self._known
+    @cached_property
+    def _known(self) -> dict[int, tuple[str, Person | None]]:
+        try:
+            return dict(_parse(read_kept(self.file), self.repository))
+        except (LookupError, TypeError, ValueError):
+            return {}
 
 
 def _parse(document: Any, repository: str) -> list[tuple[int, tuple[str, Person | None]]]:

@@ -98,7 +98,7 @@ class Heads:
         raise refused or AssertionError
 
     def delete(self, branch: str, head: str) -> None:
-        """Delete a branch that is over; one that is left over is in nobody's way.
+        """Delete the branch of a pull request that has ended; if that fails, it does no harm.
 
         Raises:
             Overtaken: Facts that waited for a push are not written; others wrote first.

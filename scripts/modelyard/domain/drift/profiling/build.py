@@ -17,7 +17,7 @@ from modelyard.domain.drift.profiling.calendar import Calendar, read_calendar
 from modelyard.domain.drift.profiling.habits import read_habits
 from modelyard.domain.drift.profiling.levels import LevelRows
 from modelyard.domain.drift.profiling.numbers import NumberRows
-from modelyard.domain.drift.profiling.parts import Part, ReadParts
+from modelyard.domain.drift.profiling.parts import Collected, Part, ReadParts
 from modelyard.domain.drift.row_keys import row_keys, share_of_runs
 from modelyard.domain.specs.column_values import Array, Table, count_rows
 from modelyard.domain.specs.contract import Column
@@ -116,7 +116,7 @@ def _read_first(
     has_times: bool,
 ) -> float | None:
     """Read the ranges and levels of all columns; returns the share of rows that are there twice."""
-    keys, size = np.zeros(calendar.rows if has_times else 0, dtype=np.uint64), 0
+    keys = Collected(calendar.rows if has_times else 0, np.uint64)
     for part in read([column.name for column in watched]):
         blocks = calendar.blocks_of(part)
         for number in numbers:
@@ -124,13 +124,8 @@ def _read_first(
         for level in levels:
             level.add_levels(part.table[level.column.name], blocks)
         if has_times:
-            own = row_keys(part.table, watched, times=part.times)
-            keys[size : size + len(own)] = own
-            size += len(own)
-    if not has_times:
-        return None
-    keys.sort()
-    return round(share_of_runs(keys), 6)
+            keys.add(row_keys(part.table, watched, times=part.times))
+    return round(share_of_runs(keys.in_order()), 6) if has_times else None
 
 
 def _read_counts(

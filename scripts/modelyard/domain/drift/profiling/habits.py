@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from modelyard.domain.drift.profiling.calendar import Calendar
-from modelyard.domain.drift.profiling.parts import ReadParts
+from modelyard.domain.drift.profiling.parts import Collected, Part, ReadParts
 from modelyard.domain.drift.row_keys import Keys
 from modelyard.domain.drift.second_look.chosen_rows import (
     MOST_ROWS,
@@ -60,7 +60,7 @@ def read_habits(
     blocks = [_Block() for _ in range(calendar.blocks)]
     measured: dict[int, dict[Key, Floats]] = {}
     for part in read(names):
-        numbers, times = number_columns(part.table, columns), _micros(part.times)
+        numbers, times = number_columns(part.table, columns), _times_of(part)
         own, found = places.of(content_keys(numbers, times)), calendar.blocks_of(part)
         for number in np.unique(found[found >= 0]).tolist():
             rows, block = np.flatnonzero(found == number), blocks[number]
@@ -78,15 +78,13 @@ def _sorted_keys(
     """The keys of all rows in whole blocks, in ascending order."""
     if calendar.block_rows.max() <= MOST_ROWS:  # all are looked at
         return np.zeros(0, dtype=np.uint64)
-    keys, size = np.empty(calendar.rows, dtype=np.uint64), 0
+    keys = Collected(calendar.rows, np.uint64)
     for part in read(names):
-        own = content_keys(number_columns(part.table, columns), _micros(part.times))
-        keys[size : size + len(own)] = own
-        size += len(own)
-    keys.sort()
-    return keys
+        keys.add(content_keys(number_columns(part.table, columns), _times_of(part)))
+    return keys.in_order()
 
 
-def _micros(times: Array | None) -> Array:
-    found: Array = np.zeros(0) if times is None else times
-    return found.astype("datetime64[us]")
+def _times_of(part: Part) -> Array:
+    if part.times is None:
+        raise ValueError("rows without times have no habits")
+    return part.times.astype("datetime64[us]")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from modelyard.domain.drift.block_effects import Integers, number_effects, number_shapes
 from modelyard.domain.drift.profile import EDGES, NumberProfile
 from modelyard.domain.drift.profiling.calendar import Calendar
+from modelyard.domain.drift.profiling.parts import Collected
 from modelyard.domain.drift.profiling.tally import Tally
 from modelyard.domain.drift.season.column_seasons import find_season
 from modelyard.domain.drift.season.weeks import YearRows
@@ -55,18 +56,15 @@ class NumberRows:
 
     def read_shape(self, parts: Iterable[Array]) -> None:
         """The second pass, over all values at once."""
-        known, size = np.empty(self._calendar.rows), 0
+        collected = Collected(self._calendar.rows, np.float64)
         for values in parts:
             numbers = self._read(values)
-            numbers = numbers[~np.isnan(numbers)]
-            known[size : size + len(numbers)] = numbers
-            size += len(numbers)
-        known = known[:size]
-        known.sort()
+            collected.add(numbers[~np.isnan(numbers)])
+        known = collected.in_order()
         self._shape = _Shape(
-            known=size,
-            minimum=float(known[0]) if size else None,
-            maximum=float(known[-1]) if size else None,
+            known=len(known),
+            minimum=float(known[0]) if len(known) else None,
+            maximum=float(known[-1]) if len(known) else None,
             edges=_edges(known),
             scale=_take_scale(known),
         )
