@@ -350,20 +350,44 @@ def test_a_damaged_identity_is_no_identity_and_gets_a_new_one(tmp_path, content)
     assert found_site(tmp_path) == read_site(tmp_path)
 
 
-def test_many_processes_that_start_in_one_folder_have_one_identity(tmp_path):
-    found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(found_site(tmp_path / "s").id))
-        for _ in range(8)
-    ]
+def no_folder(folder: Path) -> None:
+    assert not folder.exists()
+
+
+def a_damaged_identity(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "site.json").write_text("{")
+
+
+def a_copied_folder(folder: Path) -> None:
+    found_site(folder.parent / "original")
+    shutil.copytree(folder.parent / "original", folder)
+
+
+def a_moved_folder(folder: Path) -> None:
+    found_site(folder.parent / "original")
+    (folder.parent / "original").rename(folder)
+
+
+@pytest.mark.parametrize("before", [no_folder, a_damaged_identity, a_copied_folder, a_moved_folder])
+def test_many_processes_that_start_in_one_folder_have_one_identity(tmp_path, before):
+    folder, found, together = tmp_path / "s", [], threading.Barrier(16)
+    before(folder)
+
+    def start() -> None:
+        together.wait()
+        found.append(found_site(folder).id)
+
+    threads = [threading.Thread(target=start) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
+    assert len(found) == 16
     assert len(set(found)) == 1
-    assert [file.name for file in Path(tmp_path / "s").iterdir()] == ["site.json"]
-    assert json.loads((tmp_path / "s" / "site.json").read_text())["id"] == found[0]
+    assert [file.name for file in folder.iterdir()] == ["site.json"]
+    assert json.loads((folder / "site.json").read_text())["id"] == found[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

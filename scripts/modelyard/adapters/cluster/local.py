@@ -326,7 +326,7 @@ class LocalCluster:
         if server is None:
             return None
         if self._is_due(state, server):
-            return replace(server, port=free_port(server.release), process=None)
+            return replace(server, port=self._free_port(server.release), process=None)
         return server
 
     def _is_due(self, state: State, server: Server) -> bool:
@@ -386,10 +386,14 @@ class LocalCluster:
             shadow=model.canary.shadow,
             workers=model.server.workers,
             lock=release.lock,
-            port=free_port(release.identity),
+            port=self._free_port(release.identity),
             since=now,
             tried=now,
         )
+
+    def _free_port(self, release: str) -> int:
+        # Two yards of one machine may run the same release, and start it at the same moment.
+        return free_port(f"{release} {self._state}")
 
     def _servers(self, state: State) -> LocalServers:
         return LocalServers(

@@ -207,13 +207,13 @@ class LocalServers:
         return self._folder
 
 
-def free_port(release: str) -> int:
-    """A port that is free now, for the same release the same one if possible.
+def free_port(whose: str) -> int:
+    """A port that is free now, for the same server the same one if possible.
 
     It is outside of the range of the kernel's ephemeral ports: a client could get such a port
     before the server binds it.
     """
-    first = int(hashlib.sha256(release.encode()).hexdigest()[:8], 16)
+    first = int(hashlib.sha256(whose.encode()).hexdigest()[:8], 16)
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]
         with socket.socket() as probe:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
-import tempfile
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from modelyard.adapters.replaced_file import write_whole
 from modelyard.domain.sites import Site
 from modelyard.errors import CannotAnswer
 
@@ -32,17 +34,39 @@ def read_site(state: Path) -> Site | None:
 
 def found_site(state: Path) -> Site:
     """The site of a state folder, made and written down if there is none; `CannotAnswer`."""
-    known = read_site(state)
-    found = _read(state)
-    if known is not None and found is not None and found[1] == state:
-        return known
-    identity = known.id if known is not None else uuid.uuid4().hex
+    return _written_here(state) or _make_site(state)
+
+
+def _make_site(state: Path) -> Site:
     try:
-        _write(state, identity, is_new=found is None)
+        state.mkdir(parents=True, exist_ok=True)
+        with _alone_in(state):
+            if (made_by_another := _written_here(state)) is not None:
+                return made_by_another
+            moved = read_site(state)
+            site = moved or _site(uuid.uuid4().hex, state)
+            document = {"id": site.id, "place": str(state)}
+            write_whole(state / FILE, json.dumps(document).encode())
+            return site
     except OSError as error:
         raise CannotAnswer(f"{state / FILE}: {error.strerror}") from error
-    # Another process may have been first.
-    return read_site(state) or _site(identity, state)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that make this folder's identity out."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _written_here(state: Path) -> Site | None:
+    """The site whose file was written for this very place."""
+    found = _read(state)
+    return _site(found[0], state) if found is not None and found[1] == state else None
 
 
 def _site(identity: str, state: Path) -> Site:
@@ -57,21 +81,3 @@ def _read(state: Path) -> tuple[str, Path] | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return (identity, Path(place)) if isinstance(identity, str) and identity else None
-
-
-def _write(state: Path, identity: str, *, is_new: bool) -> None:
-    state.mkdir(parents=True, exist_ok=True)
-    document = {"id": identity, "place": str(state)}
-    with tempfile.NamedTemporaryFile("w", dir=state, prefix=".site-", delete=False) as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        if is_new:
-            with suppress(FileExistsError):
-                os.link(file.name, state / FILE)
-            if _read(state) is not None:  # the first of two processes decides
-                return
-        os.replace(file.name, state / FILE)  # noqa: PTH105 - the pair of os.link
-    finally:
-        Path(file.name).unlink(missing_ok=True)
