@@ -18,6 +18,7 @@ import resource
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -112,9 +113,11 @@ def main() -> int:
     survivors = 0
     for package in chosen.package:
         covered = _covered(package, long=chosen.long)
+        outcomes: Counter[str] = Counter()
         for path, mutant in _sample(package, chosen):
             said = f"{path.relative_to(SOURCES / 'modelyard' / 'domain')}:{mutant.line}"
             outcome = _try(path, mutant, covered)
+            outcomes[outcome] += 1
             if outcome == "killed":
                 continue
             explained = is_explained(said, mutant.change, README.read_text("utf-8"))
@@ -122,6 +125,8 @@ def main() -> int:
             known = ", explained" if explained else ""
             sys.stdout.write(f"{outcome}{known}: {said} {mutant.change}\n")
             sys.stdout.flush()
+        found = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+        sys.stdout.write(f"{package}: {found}\n")
     return 3 if survivors else 0
 
 
@@ -172,6 +177,8 @@ def _try(path: Path, mutant: Mutant, covered: Covered) -> str:
     def run() -> int:
         tree = mutant.tree(path.read_text("utf-8"))
         sys.meta_path.insert(0, _Mutated(module, path, tree))
+        if not _loads(module):
+            return KILLED
         return int(pytest.main([*tests, *_PYTEST, *_OPTIONS]))
 
     # Whatever the change breaks, also an endless loop, is noticed.
@@ -181,6 +188,15 @@ def _try(path: Path, mutant: Mutant, covered: Covered) -> str:
     if outcome == "killed" and not _pass_unchanged(tuple(tests), limit):
         return "broken"
     return outcome
+
+
+def _loads(module: str) -> bool:
+    """Whether the changed module can be imported; pytest would call its tests not found."""
+    try:
+        importlib.import_module(module)
+    except Exception:  # noqa: BLE001 - whatever the change raises
+        return False
+    return True
 
 
 def outcome_of(code: int) -> str:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from mutation.mutants import mutants_of
 from mutation.run import _forked, _pass_unchanged, is_explained, outcome_of
 
 PAGE = "text\n\n- `gate.py:5 < to <=`\n- `gate.py:51 < to <= in a longer line`\n"
@@ -52,3 +53,38 @@ def test_tests_that_fail_without_a_change_are_told_from_those_that_pass(tmp_path
 )
 def test_a_change_is_explained_by_a_whole_line_alone(place, change, is_known):
     assert is_explained(place, change, PAGE) is is_known
+
+
+SMALL = """
+@dataclass(frozen=True)
+class Row:
+    sure: bool = True
+
+
+def both(one, other):
+    return one and (other or one)
+"""
+
+
+def values_of(mutant):
+    namespace = {"dataclass": lambda **_: lambda each: each}
+    exec(compile(mutant.tree(SMALL), "small", "exec"), namespace)  # noqa: S102
+    return [namespace["both"](*each) for each in [(0, 1), (1, 0), (2, 3)]]
+
+
+def test_an_operand_is_left_out_and_the_code_can_still_be_run():
+    found = {each.change: values_of(each) for each in mutants_of(SMALL)}
+    assert found["one and (other or one)  ->  one"] == [0, 1, 2]
+    assert found["one and (other or one)  ->  (other or one)"] == [1, 1, 3]
+    assert found["other or one  ->  other"] == [0, 0, 3]
+
+
+def test_what_makes_a_dataclass_is_left_alone_and_its_defaults_are_not():
+    assert [each.change for each in mutants_of(SMALL) if each.line < 5] == ["True  ->  False"]
+
+
+def test_a_strict_zip_is_left_alone_and_what_it_joins_is_not():
+    source = "pairs = zip(ones, [max(2, 3)], strict=True)"
+    found = {each.change for each in mutants_of(source)}
+    assert "max(2, 3)  ->  min(2, 3)" in found
+    assert not any("strict" in change or "True" in change for change in found)
