@@ -9,7 +9,9 @@ from modelyard.domain.promotion.change import (
     Purpose,
     claims_of_merge,
     is_about,
+    occupies_tool_name,
     parse_branch,
+    trailers_of_head,
 )
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,5}", fullmatch=True)
@@ -91,3 +93,38 @@ def test_trailers_are_about_what_their_branch_is_about(branch, trailers, expecte
     found = parse_branch(branch)
     assert found is not None
     assert is_about(found, trailers) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "is_occupied"),
+    [
+        ("modelyard", True),
+        ("modelyard/rollback", True),
+        ("modelyard/rollback/dev", True),
+        ("modelyard/rollback/dev/m", False),
+        ("modelyard/rollback/dev/m/more", True),
+        ("Modelyard/Rollback/dev/m", True),
+        ("modelyard/retrain", True),
+        ("modelyard/retrain/m", False),
+        ("modelyard/retrain/m/more", True),
+        ("modelyard/state", False),
+        ("modelyard/state/more", True),
+        ("modelyard/State", True),
+        ("modelyard/spec/v1", False),
+        ("modelyard/mine", False),
+        ("ada/rollback", False),
+    ],
+)
+def test_a_branch_that_keeps_one_of_the_tools_away_is_known_by_its_name(name, is_occupied):
+    assert occupies_tool_name(name) is is_occupied
+
+
+def test_a_head_says_nothing_of_its_merge():
+    own = {"Modelyard-Model": "m", "Modelyard-Requested-By": "bob"}
+    of_the_merge = {
+        "Modelyard-Pull": "7",
+        "Modelyard-Head": "a",
+        "Modelyard-Approved-By": "olga",
+        "Modelyard-Break-Glass": "olga, #1: down",
+    }
+    assert trailers_of_head(own | of_the_merge) == own

@@ -5,7 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from modelyard.domain.promotion.facts import ReleaseFacts, Unverified, check_verified, is_bad
+from modelyard.domain.promotion.facts import (
+    ReleaseFacts,
+    Unverified,
+    check_verified,
+    is_bad,
+    is_own_fault,
+)
+from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import CANARY, DEV, START, release, verdict
 
@@ -81,3 +88,34 @@ def test_bad_is_only_what_was_said_of_this_very_release():
     other = release("canary", "v1", attempt=2)
     assert [is_bad(each, PINNED) for each in (GOOD, aborted, failed)] == [False, True, True]
     assert [is_bad(each, other) for each in (GOOD, aborted, failed)] == [False, False, False]
+
+
+OWN = ServerFault(why="its golden rows differ", blame=Blame.VERSION)
+OF_THE_CLUSTER = ServerFault(why="no node", blame=Blame.INFRASTRUCTURE)
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "is_own"),
+    [
+        (None, None, True),
+        (OWN, None, True),
+        (OF_THE_CLUSTER, None, False),
+        (OF_THE_CLUSTER, Outcome.INCONCLUSIVE, False),
+        (OF_THE_CLUSTER, Outcome.FAIL, True),
+    ],
+)
+def test_only_what_the_cluster_alone_gave_up_is_no_fault_of_the_version(fault, outcome, is_own):
+    judged = verdict(outcome) if outcome else None
+    assert is_own_fault(replace(GOOD, aborted="gone", fault=fault, verdict=judged)) is is_own
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (OWN, "not ready: its golden rows differ"),
+        (OF_THE_CLUSTER, "not ready, by no fault of its own, and tried again: no node"),
+    ],
+)
+def test_what_is_not_ready_says_whose_fault_it_is(fault, why):
+    facts = replace(GOOD, healthy_since=None, fault=fault)
+    assert check_verified(facts, PINNED, CANARY, SOAKED) == Unverified(reason=why)

@@ -7,11 +7,13 @@ import pytest
 
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.change import Purpose
-from modelyard.domain.promotion.facts import Freeze
+from modelyard.domain.promotion.facts import Freeze, GateOverride
 from modelyard.domain.promotion.promote import (
     Missing,
     champion_now,
+    compared_champion,
     find_missing,
+    find_override,
     gate_verdict,
     needs_comparison,
     plan_promotions,
@@ -271,3 +273,32 @@ def test_where_there_is_nothing_to_go_back_to_a_better_version_may_enter():
     sim.watch("dev", aborted="never ready")
     sim.records["v2"] = record("v2")
     assert lacking(sim, DEV) == ()
+
+
+def test_a_verdict_names_the_champion_it_compares_with(sim):
+    def champions(version):
+        return [compared_champion(sim.world(), each, version) for each in (DEV, PRODUCTION)]
+
+    assert [champions("v1"), champions("v2")] == [[None, None], ["v1", "v1"]]
+    sim.let_run("v3", *EVERYWHERE)
+    # The record of v2 compares with v1. Production has v3 now, and users have it, too.
+    assert champions("v2") == ["v1", "v3"]
+
+
+def test_an_override_opens_the_environments_its_comparison_is_about(sim):
+    sim.records["v2"] = record("v2", Outcome.INCONCLUSIVE, champion="v1")
+    given = GateOverride(
+        reason="season",
+        by="ada",
+        since=sim.now,
+        until=sim.now + timedelta(days=1),
+        champion="v1",
+        verdict="so it was measured",
+    )
+    sim.model_facts = replace(sim.model_facts, overrides={"v2": given})
+
+    assert find_override(sim.world(), PRODUCTION, "v2") == given
+    sim.let_run("v3", *EVERYWHERE)
+    sim.comparisons["v2", "v3"] = verdict(Outcome.INCONCLUSIVE)
+    assert find_override(sim.world(), DEV, "v2") == given
+    assert find_override(sim.world(), PRODUCTION, "v2") is None

@@ -14,7 +14,13 @@ from modelyard.domain.promotion.dora import (
     dora_measures,
     find_agreements,
 )
-from modelyard.domain.promotion.facts import Hold, ModelFacts, ReleaseFacts, TrainingFacts
+from modelyard.domain.promotion.facts import (
+    GateOverride,
+    Hold,
+    ModelFacts,
+    ReleaseFacts,
+    TrainingFacts,
+)
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.timeline import (
     Event,
@@ -256,6 +262,22 @@ def test_holds_trainings_and_incidents_are_told_when_they_change():
         (Kind.TRAINING_FAILED, after(3), "v3", "for good: no disk"),
         (Kind.INCIDENT, after(3), None, "look here"),
         (Kind.HOLD_LIFTED, after(4), "v2", "the hold was lifted"),
+    ]
+
+
+def test_an_override_is_told_once_with_who_until_when_and_why():
+    given = GateOverride(reason="season", by="ann", since=after(1), until=after(60))
+    again = replace(given, since=after(9), until=after(120))
+    history = [ModelFacts(overrides={"v2": each}) for each in (given, given, again)]
+
+    assert list(decision_events((after(n), f) for n, f in enumerate(history))) == [
+        Event(
+            at=after(since),
+            kind=Kind.OVERRIDDEN,
+            what=f"its inconclusive gate, by ann until 2026-03-01T12:0{minute}+00:00: season",
+            version="v2",
+        )
+        for since, minute in ((1, 1), (9, 2))
     ]
 
 
