@@ -87,6 +87,7 @@ def preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_PRELOADED", str(preloaded_socket()))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("preloaded")
 def test_what_it_runs_reaches_no_secret_no_file_of_others_and_no_network(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -217,7 +218,7 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
         "answer({}); numpy.save(scores, numpy.ones(1) * 2)",
     ],
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_what_it_leaves_for_an_answer_is_not_believed(tmp_path: Path, leave: str) -> None:
     artifact = make_artifact(tmp_path / "a", f"{ANSWERS}\n{leave}; os._exit(0)")
     with pytest.raises(Refused, match="left no answer"):

@@ -128,6 +128,7 @@ def test_a_start_that_fails_is_tried_later_each_time(yard: Yard, monkeypatch: py
     assert tried == [0, 5, 15, 35, 75, 135, 195, 255]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", OWN_FAULTS)
 def test_a_model_that_fails_by_itself_is_aborted_at_once_and_is_to_blame(yard: Yard, how: str):
     stable = yard.sync("v1", PRODUCTION)
@@ -149,15 +150,16 @@ def test_a_model_that_fails_by_itself_is_aborted_at_once_and_is_to_blame(yard: Y
     assert yard.sync("v1", PRODUCTION) == stable
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("change", "code"),
     [
         (OWN_FAULTS["fails on its golden rows"][0], VersionFault.exit_code),
-        (OWN_FAULTS["cannot be opened"][0], VersionFault.exit_code),
         (lambda folder: (folder / "serving.json").unlink(), 1),
+        (OWN_FAULTS["cannot be opened"][0], VersionFault.exit_code),
         (lambda folder: (folder / "golden.json").write_text("{"), 1),
     ],
-    ids=["fails on its golden rows", "cannot be opened", "no serving.json", "broken golden.json"],
+    ids=["fails on its golden rows", "no serving.json", "cannot be opened", "broken golden.json"],
 )
 def test_the_exit_code_of_a_server_says_whose_fault_it_is(
     yard: Yard, tmp_path: Path, change: Callable[[Path], object], code: int

@@ -149,7 +149,7 @@ def tell(job: Job, **changes: Any) -> None:
     job.put_document("artifact.json", job.read_document("artifact.json") | changes)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("is_asked", [True, False], ids=["asked", "unasked"])
 def test_a_record_names_the_key_that_the_signature_names(ready, tmp_path, monkeypatch, is_asked):
     hint = signed(ready, tmp_path, monkeypatch, is_asked=is_asked)
@@ -256,6 +256,7 @@ def test_a_lock_that_nobody_has_is_named_with_what_to_do(tmp_path):
     assert "modelyard version new" in (error.value.hint or "")
 
 
+@pytest.mark.long
 def test_a_champion_that_was_scored_apart_is_not_opened_again(ready, monkeypatch):
     mine = ready.read_document("artifact.json")["digest"]
     champion = Champion(version="v1", artifact=mine)
@@ -276,6 +277,7 @@ def test_a_champion_that_was_scored_apart_is_not_opened_again(ready, monkeypatch
     assert (asked, result["champion_scores"]) == ([1], result["scores"])
 
 
+@pytest.mark.long
 def test_a_champion_that_scored_other_rows_is_not_compared(ready, monkeypatch):
     mine = ready.read_document("artifact.json")["digest"]
     champion = Champion(version="v1", artifact=mine)
