@@ -70,6 +70,13 @@ def test_numbers_without_limits_are_in_cells_by_their_size():
 
 
 @pytest.mark.parametrize(
+    ("low", "high"), [(0, math.inf), (-math.inf, 0), (math.nan, 1), (0, math.nan), (1, 1), (2, 1)]
+)
+def test_numbers_with_one_limit_or_none_between_are_in_cells_by_their_size(low, high):
+    assert range_edges(low, high) == SIZE_EDGES
+
+
+@pytest.mark.parametrize(
     ("value", "cell"), [(-5, 0), (0, 0), (9.99, 0), (10, 1), (100, 9), (1e9, 9)]
 )
 def test_numbers_with_limits_are_in_ten_equal_cells(value, cell):

@@ -245,6 +245,20 @@ def test_a_release_whose_servers_count_by_other_times_is_not_judged_by_them():
     assert "slow" not in judged(found, slow_ms=33).reason
 
 
+@pytest.mark.parametrize("bound", ["0.025", "inf"])
+@pytest.mark.parametrize("release", ["v1", "v2"])
+def test_a_release_whose_servers_count_half_of_what_is_needed_is_not_judged_by_it(bound, release):
+    found = tuple(
+        replace(sample, counts={**sample.counts, release: without(sample.counts[release], bound)})
+        for sample in timed([(400, 90.0)], [(1600, 4.0)])
+    )
+    assert "slow" not in judged(found, slow_ms=25).reason
+
+
+def without(of, bound):
+    return replace(of, within={name: n for name, n in of.within.items() if name != bound})
+
+
 @pytest.mark.parametrize(
     ("slow_ms", "p95", "threshold"),
     [

@@ -159,6 +159,16 @@ def test_segments_with_few_held_out_rows_promise_nothing():
     assert [one.title for one in segment_promises(None, SPREAD, few, GRID)] == ["carrier = AA"]
 
 
+def test_a_segment_of_several_levels_names_the_most_frequent_ones_first():
+    same = [level for n in range(99) if segment_cell(level := f"L{n:02}") == segment_cell("L00")]
+    first, second, third, fourth = same[:4]
+    rows = [*[fourth] * 30, *[third] * 60, *[second] * 60, *[first] * 30, *[same[4]] * 20]
+    (promise,) = segment_promises(None, SPREAD, {"x": np.array(rows, dtype=object)}, GRID)
+    assert promise.title == f"x = {second}, {third}, {first} ..."
+    nulls = {"x": np.array([""] * len(SPREAD), dtype=object)}
+    assert [each.title for each in segment_promises(None, SPREAD, nulls, GRID)] == ["x = null"]
+
+
 @pytest.mark.parametrize(
     ("value", "level"),
     [
