@@ -11,6 +11,7 @@ import pytest
 from error_rates.judge import verdict_of
 from error_rates.judge_cases import Case
 from error_rates.judge_traffic import of_segment
+from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.input_mix import cell_name
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
@@ -19,6 +20,7 @@ from modelyard.domain.canary.prediction_shift import (
     expect_predictions,
     fold_predictions,
 )
+from modelyard.domain.canary.request_metrics import unanswered
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
@@ -209,6 +211,25 @@ def test_other_inputs_are_named_instead_of_a_fail():
     assert verdict.columns == ("dest",)
 
 
+def test_of_several_inputs_that_differ_all_are_named_the_greatest_first():
+    def inputs(dest, origin):
+        shares = {"dest": dest, "origin": origin}
+        return {
+            cell_name(column, cell): part
+            for column, share in shares.items()
+            for cell, part in ((1, share), (2, 1 - share))
+        }
+
+    moved = (0.45, 0.25, 0.25, 0.05)
+    verdict = judged(
+        counted(200, always(moved), 30, inputs(0.6, 0.7)),
+        counted(800, always(LEVEL), 30, inputs(0.4, 0.4)),
+    )
+    assert "inputs of canary and stable differ: origin by 0.29, dest by 0.19" in verdict.reason
+    assert verdict.columns == ("origin", "dest")
+    assert verdict.numbers["input_distance"] == pytest.approx(0.29, abs=0.01)
+
+
 def test_predictions_further_apart_than_the_inputs_fail_all_the_same():
     mine = {cell_name("dest", 1): 0.5, cell_name("dest", 2): 0.5}
     others = {cell_name("dest", 1): 0.4, cell_name("dest", 2): 0.6}
@@ -261,3 +282,53 @@ def test_a_promise_that_a_constant_keeps_is_said_to_be_blind():
     verdict = judged(*arms, expected=one)
     assert verdict.outcome is Outcome.PASS
     assert "a constant answer would differ by 0: not seen" in verdict.reason
+
+
+def arm_of(answered):
+    """An arm that is known by its answers alone."""
+    found = tuple(Sample(at=START, counts={"v": Counts(requests={"2xx": n})}) for n in answered)
+    return count_arm(found, "v", is_new=True)
+
+
+@pytest.mark.parametrize(
+    ("per_look", "lost"),
+    [((100, 800), 0.5), ((200, 800), 0), ((400, 800), 0), ((200, 0), 0), ((0, 800), None)],
+)
+def test_what_is_lost_is_the_part_of_its_share_that_a_canary_does_not_answer(per_look, lost):
+    canary, stable = (arm_of([look * n for look in range(5)]) for n in per_look)
+    found = unanswered(canary, stable, POLICY, share=0.2, alpha=0.05)
+    assert (found and found.numbers["unanswered"]) == pytest.approx(lost)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_an_arm_without_a_share_of_its_own_misses_nothing(share):
+    canary, stable = arm_of([0, 1, 2]), arm_of([0, 800, 1600])
+    assert unanswered(canary, stable, POLICY, share=share, alpha=0.05) is None
+
+
+def test_a_canary_a_little_off_while_stable_was_in_order_waits_and_is_not_failed():
+    off = (0.08, 0.25, 0.25, 0.42)
+    canary = counted(100, lambda look: LEVEL if 5 <= look < 15 else off, 40)
+    verdict = judged(canary, counted(800, breaking, 40))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "predictions within 0.15 while stable's are as on held-out rows" in verdict.reason
+
+
+def drawn(rng, per_look, shares, looks=30):
+    """Counters after each look, of rows drawn by chance."""
+    added = [rng.multinomial(per_look, shares(look)) for look in range(1, looks + 1)]
+    histograms = np.cumsum([np.zeros(4, dtype=int), *added], axis=0)
+    return [
+        Counts(requests={"2xx": sum(each)}, rows=sum(each), predictions=tuple(each))
+        for each in histograms.tolist()
+    ]
+
+
+def test_few_rows_of_a_healthy_canary_beside_a_stable_that_was_broken_fail_it_seldom():
+    rng = np.random.default_rng(0)
+    failed = [
+        judged(drawn(rng, rows, always(LEVEL)), drawn(rng, 800, breaking)).outcome is Outcome.FAIL
+        for rows in (1, 2)
+        for _ in range(20)
+    ]
+    assert sum(failed) <= 2
