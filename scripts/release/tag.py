@@ -19,6 +19,7 @@ from modelyard.operations.workspace import workspace_of
 
 TAG = re.compile(r"v(?:0|[1-9]\d{0,3})(?:\.(?:0|[1-9]\d{0,3})){2}", re.ASCII)
 PROJECT = "pyproject.toml"
+CHANGES = "CHANGELOG.md"
 
 
 def main() -> int:
@@ -34,6 +35,7 @@ def main() -> int:
         workspace = workspace_of(services)
         commit = workspace.main()
         check_version(tag, workspace.git.read_file(commit, PROJECT))
+        check_changes(tag, workspace.git.read_file(commit, CHANGES))
         remote = workspace.services.repository.remote
         workspace.git.push(remote, {f"refs/tags/{tag}": (None, commit)})
     except YardError as error:
@@ -51,6 +53,17 @@ def check_version(tag: str, project: bytes) -> None:
         raise Refused(
             f"{PROJECT} of the main branch has the version {version}",
             hint=f"TAG=v{version}, or merge a change of the version first",
+        )
+
+
+def check_changes(tag: str, changes: bytes) -> None:
+    """Raise `Refused` unless the newest section of the changes, which are published, is of it."""
+    newest = re.search(r"^## (.+)$", changes.decode(), re.MULTILINE)
+    heading = newest[1] if newest else ""
+    if not re.fullmatch(rf"{re.escape(tag[1:])} - \d{{4}}-\d\d-\d\d", heading):
+        raise Refused(
+            f"the newest section of {CHANGES} of the main branch is {heading!r}",
+            hint=f"merge a change of it to '{tag[1:]} - YEAR-MONTH-DAY' first",
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.cli import main
+from modelyard.domain.specs.repository import Repository
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WORKFLOWS = "environments/platform/manifests/workflows"
@@ -181,7 +182,7 @@ def test_workflows_are_rendered_with_the_image_and_the_models_that_have_a_feed(
         "      - pairs\n"
         "      command:\n"
         "      - echo\n"
-        "      image: localhost/modelyard:0.1.0\n"
+        f"      image: {Repository().server_image}\n"
         "    name: hello\n"
     )
     assert render("--platform", "--check") == (0, [], [])

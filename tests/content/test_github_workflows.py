@@ -19,7 +19,7 @@ from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.cli import load_command
 from modelyard.errors import Refused
-from release.tag import check_version
+from release.tag import check_changes, check_version
 from release.tag import main as make_tag
 
 ROOT = Path(__file__).parents[2]
@@ -220,6 +220,13 @@ def test_a_tag_names_the_version_of_the_package():
     for tag in ("v1.2.1", "v1.20.0", "v01.2.0"):
         with pytest.raises(Refused, match="has the version"):
             check_version(tag, b'[project]\nversion = "1.2.0"\n')
+
+
+@pytest.mark.parametrize("newest", ["Unreleased", "1.1.0 - 2026-11-30", "1.2.0", "1.2.0 - soon"])
+def test_a_tag_names_the_newest_section_of_the_changes(newest):
+    check_changes("v1.2.0", b"# Changelog\n\n## 1.2.0 - 2026-11-30\n\n## 1.1.0 - 2026-11-29\n")
+    with pytest.raises(Refused, match=f"is '{newest}'"):
+        check_changes("v1.2.0", f"# Changelog\n\n## {newest}\n".encode())
 
 
 def test_whatever_the_image_is_made_of_builds_it_again():

@@ -14,6 +14,7 @@ import yaml
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.domain.specs.environment import Environment
+from modelyard.domain.specs.repository import Repository
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.render.analysis import JUDGE
 from modelyard.render.pod import SERVICE_ACCOUNT
@@ -186,7 +187,7 @@ def test_the_platforms_pods_may_do_nothing_but_their_work(name, pod):
         }
         assert container["resources"]["limits"].keys() == {"memory"}
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
-        assert container["image"] == "localhost/modelyard:0.1.0"
+        assert container["image"] == Repository().server_image
         mounted = {each["name"] for each in container["volumeMounts"]}
         assert mounted <= {volume["name"] for volume in pod["volumes"]}
     for container in pod["containers"]:
@@ -303,7 +304,7 @@ def test_what_a_person_fills_in_is_where_the_readme_says():
         *sorted(f"platform/manifests/namespaces/{name}.yaml" for name in namespaces()),
         "platform/manifests/settings.yaml",
     ]
-    assert places("localhost/modelyard:0.1.0") == [
+    assert places(Repository().server_image) == [
         f"platform/manifests/{name}.yaml" for name in ("judge", "mlflow", "watch")
     ]
     assert places("example.com") == places(REPOSITORY)

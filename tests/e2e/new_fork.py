@@ -11,6 +11,7 @@ import yaml
 
 from e2e.fork import FORGE_TOKEN, MODEL_NAMESPACES, MODELYARD, PLATFORM, REPOSITORY, Fork
 from e2e.team import BOT, OWNER
+from modelyard.domain.specs.repository import Repository
 
 
 def make_fork(fork: Fork, change: Callable[[Path], None], *, models: tuple[str, ...]) -> None:
@@ -91,7 +92,7 @@ def _settle_in(fork: Fork) -> None:
     filled_in = {
         "https://example.com/team/models.git": fork.team.url,
         "s3://models": f"s3://{fork.cluster['s3_bucket']}",
-        "localhost/modelyard:0.1.0": fork.cluster["image"],
+        Repository().server_image: fork.cluster["image"],
     }
     for path in (fork.folder / "environments").rglob("*.yaml"):
         text = path.read_text()

@@ -264,7 +264,7 @@ def release_version(yard: Yard, spec: ModelVersion, model: Model = MODEL) -> Non
         environment="production",
         version=spec.version,
         artifact=ARTIFACT,
-        server_image="localhost/modelyard:0.1.0",
+        server_image="localhost/modelyard:1",
         renderer=1,
         manifests="0" * 64,
     )

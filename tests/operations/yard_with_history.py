@@ -32,7 +32,7 @@ from operations.fakes import FolderRegistry
 from operations.yard import MODEL, Yard, new_yard
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "output"
-IMAGE = "localhost/modelyard:0.1.0"
+IMAGE = "localhost/modelyard:1"
 
 
 @dataclass(frozen=True)

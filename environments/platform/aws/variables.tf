@@ -48,7 +48,7 @@ variable "model_namespaces" {
 variable "image_tag" {
   description = "The tag under which a person pushes the image of Containerfile."
   type        = string
-  default     = "0.1.0"
+  default     = "0.2.0"
 }
 
 variable "network" {

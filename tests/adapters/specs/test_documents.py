@@ -406,7 +406,7 @@ def test_writes_a_release_in_declared_order_under_the_tools_header():
         model="flight-delay",
         environment="dev",
         artifact=f"sha256:{SHA}",
-        server_image="localhost/modelyard:0.1.0",
+        server_image="localhost/modelyard:1",
         renderer=1,
         manifests=SHA,
     )
@@ -418,7 +418,7 @@ def test_writes_a_release_in_declared_order_under_the_tools_header():
         "environment: dev\n"
         "version: v2\n"
         f"artifact: sha256:{SHA}\n"
-        "server_image: localhost/modelyard:0.1.0\n"
+        "server_image: localhost/modelyard:1\n"
         "renderer: 1\n"
         f"manifests: {SHA}\n"
     )

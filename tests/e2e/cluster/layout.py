@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.domain.specs.repository import Repository
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 
@@ -16,7 +18,7 @@ SERVICES = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
 DOMAIN = "cluster.local"
 
-IMAGE = "localhost/modelyard:0.1.0"
+IMAGE = Repository().server_image
 PAUSE_IMAGE = "localhost/pause:e2e"
 ARGOEXEC_IMAGE = "localhost/argoexec:v3.7.3"
 

@@ -295,7 +295,7 @@ run "account" {
       database     = output.database
       } == {
       bucket       = "modelyard-models-mocked"
-      image        = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/modelyard:0.1.0"
+      image        = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/modelyard:0.2.0"
       repository   = "https://github.com/acme/models.git"
       tracking_uri = "http://mlflow.modelyard:5000"
       metrics_uri  = "http://prometheus-operated.monitoring:9090"

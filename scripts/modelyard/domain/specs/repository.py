@@ -95,7 +95,7 @@ class Repository:
     state: str = ".modelyard"
     remote: str = "origin"
     main: str = "main"
-    server_image: str = "localhost/modelyard:0.1.0"
+    server_image: str = "localhost/modelyard:0.2.0"
     bot: str = "modelyard[bot]"
     unreviewed: OnUnreviewed = OnUnreviewed.ROLLBACK
     reviewed_rules: str | None = None
