@@ -50,12 +50,14 @@ class Mutant:
         change: What it is, in code.
         node: The place of the changed node among all that `ast.walk` gives.
         number: Which of the changes of this node it is.
+        function: First and last line of the body of the innermost function; None outside of one.
     """
 
     line: int
     change: str
     node: int
     number: int
+    function: tuple[int, int] | None = None
 
     def tree(self, source: str) -> ast.Module:
         """The module with the change."""
@@ -69,7 +71,7 @@ class Mutant:
 def mutants_of(source: str) -> Iterator[Mutant]:
     """All mutants of a module."""
     tree = ast.parse(source)
-    left_alone = set(_left_alone(tree))
+    left_alone, functions = set(_left_alone(tree)), _functions(tree)
     for place, node in enumerate(ast.walk(tree)):
         if node in left_alone:
             continue
@@ -80,7 +82,13 @@ def mutants_of(source: str) -> Iterator[Mutant]:
             after = ast.unparse(ast.fix_missing_locations(changed))
             if after != before:
                 said = f"{_short(before)}  ->  {_short(after)}"
-                yield Mutant(line=node.lineno, change=said, node=place, number=number)
+                yield Mutant(
+                    line=node.lineno,
+                    change=said,
+                    node=place,
+                    number=number,
+                    function=functions.get(node),
+                )
 
 
 def _left_alone(tree: ast.Module) -> Iterator[ast.AST]:
@@ -91,6 +99,17 @@ def _left_alone(tree: ast.Module) -> Iterator[ast.AST]:
                 yield from ast.walk(decorator)
         if _is_strict_zip(node):
             yield from (node, *node.keywords, node.keywords[-1].value)
+
+
+def _functions(tree: ast.Module) -> dict[ast.AST, tuple[int, int]]:
+    """The lines of the innermost function's body, of each node in one or that is one."""
+    found: dict[ast.AST, tuple[int, int]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            lines = node.body[0].lineno, node.body[-1].end_lineno or 0
+            inside = (each for statement in node.body for each in ast.walk(statement))
+            found |= dict.fromkeys((node, *inside), lines)
+    return found
 
 
 def _is_strict_zip(node: ast.AST) -> bool:

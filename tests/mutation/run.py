@@ -9,7 +9,6 @@ Exit 3 if one survives that `README.md` does not explain, or if tests of one can
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib
 import json
 import os
@@ -25,7 +24,7 @@ from functools import cache, partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
@@ -59,11 +58,17 @@ class Covered:
     def tests_of(self, path: Path, mutant: Mutant) -> list[str]:
         """The tests that execute a line, the quickest first.
 
-        A line that is executed when the module is loaded, as a constant, has those of the module.
+        A line of a longer statement may be no line of its own to Python, and has the tests of its
+        function. One that is executed when the module is loaded, as a default, has those of the
+        module; where nothing else is executed in the module, it has all tests.
         """
         lines = self.lines.get(str(path), {})
         found = set(lines.get(str(mutant.line), ()))
-        found = found or {test for tests in lines.values() for test in tests}
+        if not found and mutant.function:
+            start, end = mutant.function
+            found = {each for line in range(start, end + 1) for each in lines.get(str(line), ())}
+        elif not found:
+            found = {each for tests in lines.values() for each in tests} or set(self.seconds)
         chosen, spent = [], 0.0
         for test in sorted(found, key=lambda each: (self.seconds[each], each)):
             spent += self.seconds[test]
@@ -76,8 +81,8 @@ class Covered:
 class _Mutated(MetaPathFinder, Loader):
     """Loads one module with a change."""
 
-    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
-        self.name, self.path, self.tree = name, path, tree
+    def __init__(self, name: str, code: CodeType) -> None:
+        self.name, self.code = name, code
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """The module's own spec with this loader."""
@@ -94,7 +99,24 @@ class _Mutated(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the changed code."""
-        exec(compile(self.tree, str(self.path), "exec"), module.__dict__)  # noqa: S102
+        exec(self.code, module.__dict__)  # noqa: S102
+
+
+class _Failed:
+    """A plugin of pytest that writes which tests failed, and which files cannot be loaded."""
+
+    def __init__(self, writer: int) -> None:
+        self.writer = writer
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write the test's name."""
+        if report.failed:
+            os.write(self.writer, f"{report.nodeid}\n".encode())
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Write the file's name."""
+        if report.failed:
+            os.write(self.writer, f"{report.nodeid}\n".encode())
 
 
 def main() -> int:
@@ -174,20 +196,27 @@ def _try(path: Path, mutant: Mutant, covered: Covered) -> str:
         return "not executed"
     module = ".".join(path.relative_to(SOURCES).with_suffix("").parts)
 
+    reader, writer = os.pipe()
+
     def run() -> int:
-        tree = mutant.tree(path.read_text("utf-8"))
-        sys.meta_path.insert(0, _Mutated(module, path, tree))
+        code = compile(mutant.tree(path.read_text("utf-8")), str(path), "exec")
+        sys.meta_path.insert(0, _Mutated(module, code))
         if not _loads(module):
             return KILLED
-        return int(pytest.main([*tests, *_PYTEST, *_OPTIONS]))
+        return int(pytest.main([*tests, *_PYTEST, *_OPTIONS], [_Failed(writer)]))
 
     # Whatever the change breaks, also an endless loop, is noticed.
     limit = 10 + 4 * sum(covered.seconds[test] for test in tests)
     outcome = outcome_of(_forked(run, seconds=limit))
-    # Tests that fail by themselves, or are not found, would notice every change.
-    if outcome == "killed" and not _pass_unchanged(tuple(tests), limit):
-        return "broken"
-    return outcome
+    os.close(writer)
+    failed = os.read(reader, 65_536).decode().split("\n")[:-1]
+    os.close(reader)
+    if outcome == "survived" or not failed:
+        return outcome
+    # What fails by itself would notice every change. A file that cannot be loaded with the change
+    # is one that can without it, if one of its tests passes.
+    known = {next(test for test in tests if test.startswith(name)) for name in failed}
+    return "killed" if _pass_unchanged(tuple(sorted(known)), limit) else "broken"
 
 
 def _loads(module: str) -> bool:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from mutation.mutants import mutants_of
-from mutation.run import _forked, _pass_unchanged, is_explained, outcome_of
+from mutation.run import Covered, _forked, _pass_unchanged, is_explained, outcome_of
 
 PAGE = "text\n\n- `gate.py:5 < to <=`\n- `gate.py:51 < to <= in a longer line`\n"
 
@@ -88,3 +89,15 @@ def test_a_strict_zip_is_left_alone_and_what_it_joins_is_not():
     found = {each.change for each in mutants_of(source)}
     assert "max(2, 3)  ->  min(2, 3)" in found
     assert not any("strict" in change or "True" in change for change in found)
+
+
+def test_a_change_is_tried_with_the_tests_of_its_line_else_of_its_function_else_of_its_module():
+    def tests_of(line, lines):
+        known = Covered(lines={"small.py": lines}, seconds={"a": 2, "b": 1, "c": 3})
+        mutant = next(each for each in mutants_of(SMALL) if each.line == line)
+        return known.tests_of(Path("small.py"), mutant)
+
+    assert tests_of(8, {"8": ["a", "b"], "9": ["c"]}) == ["b", "a"]
+    assert tests_of(8, {"9": ["c"]}) == []
+    assert tests_of(4, {"9": ["c"], "8": ["a"]}) == ["a", "c"]
+    assert tests_of(4, {}) == ["b", "a", "c"]
