@@ -254,6 +254,14 @@ def test_older_servers_are_compared_in_hundredths():
     assert judged(*arms, expected=expected).outcome is Outcome.FAIL
 
 
+def test_finer_and_older_bins_are_at_most_as_many_as_asked_for():
+    grid = prediction_grid(Output(name="late", kind=OutputKind.PROBABILITY, primary=True))
+    scores = np.random.default_rng(0).beta(1, 30, size=4000)
+    expected = expect_predictions(scores, scores, grid, most=4)
+    assert expected.older is not None
+    assert [len(each.shares) for each in (expected, expected.older)] == [4, 4]
+
+
 def known(*shares):
     return ExpectedPredictions(
         edges=(), bins=tuple(range(len(shares))), kernel=(), shares=shares, rows=1000

@@ -72,6 +72,9 @@ def test_garbage_for_a_segment_is_failed_and_named():
     assert verdict.outcome is Outcome.FAIL
     assert "where carrier = UA predictions differ by 0.7" in verdict.reason
     assert verdict.columns == ("carrier",)
+    needed = verdict.numbers["evidence_needed"]
+    assert verdict.numbers["evidence_segment"] > needed
+    assert judged(HEALTHY, HEALTHY).numbers["evidence_segment"] == 0
     # Without segments it is within the radius of all predictions.
     assert judged(GARBAGE, HEALTHY, segments=()).outcome is Outcome.PASS
 

@@ -9,7 +9,7 @@ from modelyard.domain.gate.comparisons import gate_answer
 from modelyard.domain.gate.gate import Comparison, Scores, compare_on_set
 from modelyard.domain.gate.paired import non_inferiority, p_of_harm, paired_difference
 from modelyard.domain.gate.slices import holm
-from modelyard.domain.specs.model import Slice
+from modelyard.domain.specs.model import Guard, Slice
 from modelyard.domain.verdict import Outcome
 from unit.domain.gate.test_gate import MODEL
 
@@ -118,6 +118,25 @@ def test_a_slice_may_have_a_metric_of_its_own():
     assert found.champion is not None
     assert found.champion.passed
     assert [name for name, outcome in outcomes(found).items() if outcome is Outcome.FAIL] == ["B"]
+
+
+@pytest.mark.parametrize("least", [{"least_clusters": 101}, {"least_informative": ROWS + 1}])
+def test_the_least_that_the_policy_asks_for_counts_in_every_comparison(least):
+    # A challenger that is worse everywhere: each comparison with the champion would fail.
+    chances = 1 / (1 + np.exp(-ODDS))
+    sure = sliced(replace(BY_PLACE, metric="mae"))
+    guards = (Guard(metric="mae", margin=0.1),)
+    sure = replace(sure, gate=replace(sure.gate, metric="mae", guards=guards))
+    strict = replace(sure, gate=replace(sure.gate, **least))
+
+    def of_all(found):
+        said = (found.champion, *found.guards.values(), *(each.verdict for each in found.slices))
+        return {each.outcome for each in said}
+
+    assert of_all(compared(sure, 1 - chances, champion=chances)) == {Outcome.FAIL}
+    assert of_all(compared(strict, 1 - chances, champion=chances)) == {Outcome.INCONCLUSIVE}
+    first = compared(strict, 1 - chances, champion=None).verdict
+    assert first.outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_first_version_has_no_champion_to_lose_against():

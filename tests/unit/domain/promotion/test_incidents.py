@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from modelyard.domain.promotion.incidents import Incident, breach_key, breach_prefix, stuck_key
+from modelyard.domain.promotion.incidents import (
+    Incident,
+    breach_key,
+    breach_prefix,
+    infrastructure_key,
+    is_incident_of_breach,
+    pushed_rule_key,
+    stuck_key,
+)
 from modelyard.domain.specs.contract import Breach
 from unit.domain.promotion.examples import START, release
 
@@ -56,3 +67,34 @@ def test_a_feed_owns_its_own_breaches_alone():
 
     assert key.startswith(breach_prefix("data/a"))
     assert not key.startswith(breach_prefix("data"))
+
+
+def test_servers_that_cannot_start_again_later_are_another_incident():
+    first = infrastructure_key(release("dev", "v1"), START)
+    assert first == "infrastructure/dev/v1/1/2024-01-01T00:00:00+00:00"
+    assert infrastructure_key(release("dev", "v1"), START + timedelta(seconds=1)) != first
+
+
+def test_a_rule_is_known_by_its_file_and_the_start_of_its_commit():
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert pushed_rule_key("a.yaml", commit) == "pushed-rule/a.yaml/0123456789abcdef"
+
+
+def test_an_incident_is_about_a_breach_whatever_numbers_were_found():
+    found = breach("temp", "range")
+    sentence = f"contract of {FEED} broken: column temp (range): expected {{}}, found 280 (1 row)"
+    same = sentence.format("-40 to 60 degC")
+    other = sentence.format("0 to 60 degC")
+    old = f"contract/{FEED}#temp/range"
+
+    def is_about(key, what, feed=FEED, column="temp"):
+        incident = Incident(what=what, at=START, key=key)
+        return is_incident_of_breach(incident, feed, replace(found, column=column))
+
+    assert is_about("", same)
+    assert is_about(old, same)
+    assert not is_about("", other)
+    assert not is_about(old, other)
+    assert not is_about("", same, feed="data/other")
+    assert not is_about("", same, column="wind")
+    assert not is_about("the disk is full", same)
