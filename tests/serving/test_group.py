@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+from modelyard.adapters.processes.process_table import find_process
+from modelyard.adapters.processes.start import is_process_alive
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.serving.workers.group import Group, Work, bound_socket, shared_by
 from modelyard.serving.workers.shared import Shared
@@ -70,6 +72,11 @@ def serve(folder: Path, number: int, shared: Shared) -> None:
     shared.wait_for_all(number)
     note(folder / f"serves-{number}", os.getpid())
     time.sleep(60)
+
+
+def goes_on(folder: Path, number: int, shared: Shared) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    serve(folder, number, shared)
 
 
 def cannot_load_again(folder: Path, number: int, shared: Shared) -> None:
@@ -133,10 +140,6 @@ def test_a_worker_that_lived_briefly_is_replaced_after_a_pause_that_grows(tmp_pa
 
 
 def test_a_worker_that_does_not_end_is_killed_and_what_it_began_is_forgotten(tmp_path: Path):
-    def goes_on(folder: Path, number: int, shared: Shared) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        serve(folder, number, shared)
-
     with group(tmp_path, goes_on) as parent:
         until(lambda: lines(tmp_path / "serves-0") and lines(tmp_path / "serves-1"))
         parent.terminate()
@@ -144,3 +147,12 @@ def test_a_worker_that_does_not_end_is_killed_and_what_it_began_is_forgotten(tmp
     assert parent.exitcode == 0
     started = [first_words(tmp_path / f"started-{number}")[0] for number in (0, 1)]
     assert sorted(first_words(tmp_path / "forgotten")) == sorted(started)
+
+
+def test_a_worker_that_does_not_end_with_its_parent_is_killed_after_as_long(tmp_path: Path):
+    with group(tmp_path, goes_on) as parent:
+        until(lambda: lines(tmp_path / "serves-0") and lines(tmp_path / "serves-1"))
+        workers = [find_process(*first_words(tmp_path / f"serves-{number}")) for number in (0, 1)]
+        parent.kill()
+        until(lambda: not any(each and is_process_alive(each) for each in workers))
+    assert None not in workers

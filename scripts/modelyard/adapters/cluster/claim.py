@@ -67,6 +67,8 @@ def hold_claim(path: Path, *, port: int) -> Iterator[None]:
             raise Conflict(f"{path}: another process holds this claim")
         time.sleep(0.01)
     with file:
+        # A process that this one forks must not hold the claim after this one has ended.
+        os.register_at_fork(after_in_child=file.close)
         me = find_process(os.getpid())
         holder = {"pid": os.getpid(), "start_time": me.start_time if me else -1, "port": port}
         _write_whole(file, holder)

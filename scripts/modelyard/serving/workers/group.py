@@ -128,7 +128,7 @@ class Group:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        self._shared.end_with_parent()
+        self._shared.end_with_parent(stop_seconds=self._stop_seconds)
         try:
             self._work(number, self._shared, OneAtATime(fileno=self._listening.detach()))
         except YardError as error:

@@ -96,14 +96,20 @@ class Shared:
         while not self.have_begun():
             time.sleep(LOOK_SECONDS)
 
-    def end_with_parent(self) -> None:
-        """End this process as by SIGTERM when the parent is gone, however that ended."""
+    def end_with_parent(self, *, stop_seconds: float) -> None:
+        """End this process as by SIGTERM when the parent is gone, however that ended.
+
+        Args:
+            stop_seconds: How long that may take; the process is killed then, as by the parent.
+        """
         os.close(self.held)
 
         def wait() -> None:
             with suppress(OSError):
                 os.read(self.alive, 1)
             os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(stop_seconds)
+            os.kill(os.getpid(), signal.SIGKILL)
 
         threading.Thread(target=wait, name="parent", daemon=True).start()
 
