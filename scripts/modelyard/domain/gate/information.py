@@ -188,11 +188,11 @@ def side_of(name: str, gains: Floats, codes: Codes) -> Side:
     counts = np.bincount(codes)
     sizes: Floats = counts[counts > 0].astype(np.float64)
     clustered: Floats = np.bincount(codes, gains)[counts > 0].astype(np.float64)
-    weights, variances = sizes / sizes.sum(), _cluster_variances(gains, codes)
-    sums = np.bincount(codes, (gains - gains.mean()) / gains.size)
     side = Side(name=name, gains=gains, variance=math.inf, degrees=0.0, sums=clustered, sizes=sizes)
     if sizes.size == 1:
         return side
+    weights, variances = sizes / sizes.sum(), _cluster_variances(gains, codes)
+    sums = np.bincount(codes, (gains - gains.mean()) / gains.size)
     total, crossed = variances.sum(), weights @ variances
     squared = float(weights @ weights)
     expected = total - 2 * crossed + squared * total
@@ -209,7 +209,10 @@ def side_of(name: str, gains: Floats, codes: Codes) -> Side:
 
 
 def _cluster_variances(gains: Floats, codes: Codes) -> Floats:
-    """The variance of each cluster's sum of gains, by the analysis of variance (Searle 1971)."""
+    """The variance of each cluster's sum of gains, by the analysis of variance (Searle 1971).
+
+    There are at least two clusters.
+    """
     sizes = np.bincount(codes).astype(np.float64)
     present = sizes > 0
     sums = np.bincount(codes, gains - gains.mean())[present]
@@ -219,7 +222,7 @@ def _cluster_variances(gains: Floats, codes: Codes) -> Floats:
         return sizes
     between = float((sums**2 / sizes).sum())
     within = max(squares - between, 0.0) / (rows - clusters)
-    size = (rows - float(sizes @ sizes) / rows) / max(clusters - 1, 1)
-    shared = max(between / max(clusters - 1, 1) - within, 0.0) / size if size else 0.0
+    size = (rows - float(sizes @ sizes) / rows) / (clusters - 1)
+    shared = max(between / (clusters - 1) - within, 0.0) / size
     found: Floats = sizes * within + sizes**2 * shared
     return found if found.sum() > 0 else sizes

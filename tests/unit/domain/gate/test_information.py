@@ -34,11 +34,11 @@ def quadratic_form(gains, codes):
     return variance, expected**2 / np.trace(sums @ sums)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_unequal_clusters_agree_with_the_matrices_of_the_quadratic_form(seed):
+@pytest.mark.parametrize(("seed", "clusters"), [(0, 9), (1, 9), (2, 9), (3, 9), (4, 2), (5, 3)])
+def test_unequal_clusters_agree_with_the_matrices_of_the_quadratic_form(seed, clusters):
     random = np.random.default_rng(seed)
-    codes = np.repeat(np.arange(9), random.integers(1, 12, size=9))
-    gains = random.normal(size=codes.size) + random.normal(size=9)[codes] * seed / 2
+    codes = np.repeat(np.arange(clusters), random.integers(1, 12, size=clusters))
+    gains = random.normal(size=codes.size) + random.normal(size=clusters)[codes] * seed / 2
     side = side_of("rows", gains, codes)
     assert (side.variance, side.degrees) == pytest.approx(quadratic_form(gains, codes))
 
@@ -53,6 +53,15 @@ def test_equal_clusters_have_one_degree_less_than_their_number(clusters, each, s
     sums = np.bincount(codes, gains - gains.mean())
     usual = clusters / (clusters - 1) * (sums @ sums) / gains.size**2
     assert side.variance == pytest.approx(usual)
+
+
+@pytest.mark.parametrize(("clusters", "is_shown"), [(299, False), (300, True)])
+def test_equal_chances_are_shown_by_pairs_once_unseen_rows_add_a_tenth_of_the_margin(
+    clusters, is_shown
+):
+    # Ten tenths of the rows: 10 (log(20) / G)^2 is a tenth of .01 from 300 clusters on.
+    side = side_of("rows", np.zeros(clusters), np.arange(clusters))
+    assert side.is_shown_by_pairs(0.01, 0.05) is is_shown
 
 
 def test_one_huge_cluster_leaves_few_effective_ones():

@@ -41,7 +41,12 @@ def test_the_same_contract_breaks_nothing():
     ("before", "after", "what"),
     [
         (number(), Column(name="temp", type="integer"), "fractions are refused"),
-        (number(), level("temp"), "category instead of number"),
+        (number(), level("temp"), "category instead of number; its values are refused"),
+        (
+            level("temp"),
+            Column(name="temp", type="integer"),
+            "integer instead of category; its values are refused",
+        ),
         (level("temp"), number(), "number instead of category"),
         (level("temp"), Column(name="temp", type="timestamp"), "timestamp instead of category"),
         (number(), Column(name="temp", type="boolean"), "boolean instead of number"),

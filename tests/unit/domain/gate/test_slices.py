@@ -158,6 +158,16 @@ def test_the_p_of_harm_is_the_level_at_which_the_gate_would_fail():
         assert non_inferiority(found, margin=margin, alpha=alpha).outcome is outcome
 
 
+def test_one_cluster_shows_no_harm_and_without_an_error_the_difference_does():
+    def p(labels, champion, challenger, clusters):
+        return p_of_harm(paired_difference("mae", labels, champion, challenger, clusters), 0.5)
+
+    zeros, ones = np.zeros(4), np.ones(4)
+    assert p(zeros, zeros, np.arange(4.0), zeros) == 1.0
+    assert [p(zeros, zeros, each, np.arange(4)) for each in (ones, 0.4 * ones)] == [0.0, 1.0]
+    assert p(zeros, zeros, np.full(4, np.nan), np.arange(4)) == 0.0
+
+
 @pytest.mark.long
 def test_of_forty_slices_of_an_equal_model_hardly_one_fails_and_some_would_alone():
     random, holms, alone = np.random.default_rng(8), 0, 0
