@@ -2,8 +2,9 @@
 
     .venv-airflow/bin/python -P play_pods.py FOLDER < CASES
 
-FOLDER has the DAG files. Reads `{"dag", "step", "run", "params"}`, one JSON document a line, and
-writes how each ended: `{"ended", "xcoms", "tries"}`.
+FOLDER has the DAG files. Reads `{"dag", "step", "run", "params", "left"}`, one JSON document a
+line, and writes how each ended: `{"ended", "xcoms", "tries"}`. `left` is what the steps before it
+left, by XCom's keys.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def play(case: dict[str, Any]) -> dict[str, Any]:
             dag_id=case["dag"], task_id=case["step"], run_id=case["run"], try_number=number,
             map_index=-1, max_tries=task.retries,
             xcom_push=lambda key, value: xcoms.update({key: value}),
-            xcom_pull=lambda **_: None,
+            xcom_pull=lambda *, key, **_: case["left"].get(key),
             get_task_states=lambda run_ids, task_ids, **_: {run_ids[0]: {task_ids[0]: "success"}},
         )  # fmt: skip
         context = {

@@ -28,6 +28,8 @@ SPECS = {
 TRAIN, DRIFT = "train-and-evaluate", "detect-drift"
 DIGEST = f"sha256:{'0' * 64}"
 OWN, CHAMPION = f"example.org/own@{DIGEST}", f"example.org/champion@{DIGEST}"
+LEFT = {"inputs": "d" * 64}
+"""What `fetch` leaves for the steps after it."""
 PARAMS = {"model": "wine", "version": "v7", "attempt": "1", "commit": "c" * 40}
 
 
@@ -152,7 +154,8 @@ def players(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Players]:
 
 def case(run: str, step: str, dag: str = TRAIN, **params: str) -> dict[str, Any]:
     given = {"model": "wine"} if dag == DRIFT else PARAMS
-    return {"dag": dag, "step": step, "run": run, "params": {**given, **params}}
+    left = {f"outputs.{name}": value for name, value in LEFT.items()}
+    return {"dag": dag, "step": step, "run": run, "params": {**given, **params}, "left": left}
 
 
 def filled(value: Any, scope: dict[str, str]) -> Any:
@@ -190,7 +193,7 @@ def test_the_pod_of_each_step_is_that_of_the_yaml(players: Players, dag: str):
     players.kubernetes.posted.clear()
 
     for each, found in zip(played, players.play(*played), strict=True):
-        assert found["tries"] == 1, (each, found)
+        assert (found["ended"], found["tries"]) == ("success", 1), (each, found)
 
     posted = {pod["metadata"]["labels"]["task_id"]: pod for pod in players.kubernetes.posted}
     assert posted.keys() == {each["step"] for each in played}
@@ -198,6 +201,7 @@ def test_the_pod_of_each_step_is_that_of_the_yaml(players: Players, dag: str):
         params = {**defaults, **each["params"]}
         scope = {"workflow.name": each["run"]}
         scope |= {f"workflow.parameters.{name}": str(value) for name, value in params.items()}
+        scope |= {f"inputs.parameters.{name}": value for name, value in LEFT.items()}
         (template,) = [one for one in templates if one["name"] == each["step"]]
         pod = posted[each["step"]]
         (main,) = pod["spec"]["containers"]
