@@ -113,9 +113,12 @@ def _known(column: NumberProfile, table: Table) -> Floats:
 def _distance(column: NumberProfile, values: Floats) -> float:
     edges, reference = np.array(column.edges), np.array(column.counts)
     # A hair to the left: undoing a conversion moves values off the edges that they were on.
-    shifted = values - 1e-9 * np.maximum(np.abs(values), column.scale)
-    bins = np.searchsorted(edges, shifted, side="left")
-    return ks_distance(reference, np.bincount(bins, minlength=len(reference)))
+    hair = 1e-9 * np.maximum(np.abs(values), column.scale)
+    bins = 1 + np.searchsorted(edges, values - hair, side="left")
+    # What is below the range is like no row, as what is above it is, which has a bin of its own.
+    bins[values + hair < (column.minimum or 0.0)] = 0
+    counted = np.bincount(bins, minlength=1 + len(reference))
+    return ks_distance(np.append(0, reference), counted)
 
 
 def _is_explained(column: NumberProfile, before: float, after: float) -> bool:

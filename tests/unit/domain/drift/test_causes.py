@@ -160,3 +160,16 @@ def test_what_is_new_but_real_is_not_named(profile, seed):
         {"station": np.where(table["station"] == "a", "z", table["station"]).astype(object)},
     ):
         assert causes(profile, {**table, **change}) == {}
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [(14.0, []), (3.0, []), (12_000.0, ["looks as if k or m became 1 or mm (x 1000)"])],
+)
+def test_a_column_that_never_varied_is_called_neither_stuck_nor_of_any_unit(now, said):
+    columns, blocks = (Column(name="height", type="number"),), np.repeat(np.arange(52), 100)
+    constant = build_profile({"height": np.full(5200, 12.0)}, columns, blocks)
+    table = {"height": np.full(700, now)}
+    checks = check_window(constant, table, least_rows=500)
+    assert "height" in {check.column for check in checks}
+    assert [each.found for each in find_causes(constant, table, checks)] == said
