@@ -28,6 +28,7 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Div: ast.Mult,
 }
 _CHANGED = (ast.expr, ast.stmt)
+_SYMMETRIC = {"min", "max", "minimum", "maximum", "logaddexp"}
 _OTHERS = {
     "min": "max",
     "max": "min",
@@ -163,10 +164,14 @@ def _of_constant(node: Any) -> Iterator[Change]:
 def _of_call(node: Any) -> Iterator[Change]:
     if isinstance(node.func, ast.Name) and node.func.id in _OTHERS:
         yield lambda n: setattr(n.func, "id", _OTHERS[n.func.id])
-    if len(node.args) == 2:
+    if len(node.args) == 2 and not _is_symmetric(node.func):
         yield lambda n: n.args.reverse()
     for place in range(len(node.keywords)):
         yield lambda n, at=place: n.keywords.pop(at)
+
+
+def _is_symmetric(function: ast.expr) -> bool:
+    return getattr(function, "attr", getattr(function, "id", "")) in _SYMMETRIC
 
 
 def _of_choice(node: Any) -> Iterator[Change]:

@@ -101,3 +101,10 @@ def test_a_change_is_tried_with_the_tests_of_its_line_else_of_its_function_else_
     assert tests_of(8, {"9": ["c"]}) == []
     assert tests_of(4, {"9": ["c"], "8": ["a"]}) == ["a", "c"]
     assert tests_of(4, {}) == ["b", "a", "c"]
+
+
+def test_arguments_are_swapped_but_where_their_order_says_nothing():
+    source = "np.maximum(a, b) + divide(a, b)"
+    found = {each.change for each in mutants_of(source)}
+    assert "divide(a, b)  ->  divide(b, a)" in found
+    assert "np.maximum(a, b)  ->  np.maximum(b, a)" not in found

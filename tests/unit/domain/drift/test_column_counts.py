@@ -1,0 +1,60 @@
+"""Counts of the parts of a window add up to those of the whole."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from operator import add
+
+import numpy as np
+import pytest
+
+from modelyard.domain.drift.column_checks import ColumnCounts, count_column
+from modelyard.domain.drift.profiling.build import build_profile
+from modelyard.domain.specs.contract import Column
+
+COLUMNS = (Column(name="temp", type="number"), Column(name="station", type="category"))
+RANDOM = np.random.default_rng(4)
+
+
+def rows(count, spread=1.0):
+    station = RANDOM.choice(["a", "b", "new"], count).astype(object)
+    station[RANDOM.random(count) < 0.1] = None
+    temp = RANDOM.normal(0, spread, count)
+    temp[RANDOM.random(count) < 0.1] = np.nan
+    return {"temp": temp, "station": station}
+
+
+PROFILE = {
+    each.name: each
+    for each in build_profile(rows(5200), COLUMNS, np.repeat(np.arange(52), 100)).columns
+}
+
+
+@pytest.mark.parametrize("name", ["temp", "station"])
+@pytest.mark.parametrize("cuts", [(0,), (1,), (100, 101, 400), (500,)])
+def test_parts_add_up_to_the_whole(name, cuts):
+    values = rows(500, spread=3.0)[name]
+    parts = [count_column(PROFILE[name], part) for part in np.split(values, cuts)]
+    assert reduce(add, parts) == count_column(PROFILE[name], values)
+
+
+def test_numbers_are_counted_by_bin_beyond_the_range_and_without_a_value():
+    profile = PROFILE["temp"]
+    low, high = profile.minimum, profile.maximum
+    found = count_column(profile, np.array([low - 1, low, 0.0, np.nan, high, high + 1, high + 2]))
+    assert (found.rows, found.nulls, sum(found.bins), found.outside) == (7, 1, 6, 3)
+    assert (found.minimum, found.maximum) == (low - 1, high + 2)
+
+
+def test_levels_are_counted_by_name():
+    values = np.array(["b", None, "a", "b", "z"], dtype=object)
+    assert count_column(PROFILE["station"], values) == ColumnCounts(
+        rows=5, nulls=1, levels={"a": 1, "b": 2, "z": 1}
+    )
+
+
+def test_of_no_values_nothing_is_the_least_or_the_greatest():
+    found = count_column(PROFILE["temp"], np.array([np.nan]))
+    assert (found.rows, found.nulls, found.outside) == (1, 1, 0)
+    assert (found.minimum, found.maximum) == (math.inf, -math.inf)
