@@ -9,7 +9,7 @@ from operator import add
 import numpy as np
 import pytest
 
-from modelyard.domain.drift.column_checks import ColumnCounts, count_column
+from modelyard.domain.drift.column_checks import ColumnCounts, check_column, count_column
 from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
 
@@ -58,3 +58,23 @@ def test_of_no_values_nothing_is_the_least_or_the_greatest():
     found = count_column(PROFILE["temp"], np.array([np.nan]))
     assert (found.rows, found.nulls, found.outside) == (1, 1, 0)
     assert (found.minimum, found.maximum) == (math.inf, -math.inf)
+
+
+def details(before, now):
+    """What each check says of a column of levels, from its rows by level."""
+    values = np.repeat(np.array([*before], dtype=object), [*before.values()])
+    blocks = np.arange(len(values)) % 20
+    (profile,) = build_profile({"station": values}, COLUMNS[1:], blocks).columns
+    counts = ColumnCounts(rows=sum(now.values()), nulls=0, levels=now)
+    checks = check_column(profile, counts, limit=0.01, enough_blocks=True, least_rows=100)
+    return {check.reason: check.detail for check in checks}
+
+
+def test_the_level_whose_share_moved_most_is_named():
+    found = details({"a": 600, "b": 300, "c": 100}, {"a": 560, "b": 100, "c": 340})
+    assert found["shape"] == "'c' 10.00% -> 34.00%"
+
+
+def test_new_levels_are_named_the_most_frequent_first():
+    found = details({"a": 600, "b": 400}, {"a": 590, "b": 380, "y": 9, "z": 19, "x": 2})
+    assert found["new"] == "30 rows of levels not listed: 'z' (19), 'y' (9), 'x' (2)"

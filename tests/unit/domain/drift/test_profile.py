@@ -36,6 +36,12 @@ def test_keeps_the_rows_nulls_range_and_counts_of_a_number():
     assert (column.edges, column.counts) == ((1.0, 2.0, 3.0), (1, 2, 1, 0))
 
 
+def test_a_spread_beyond_all_floats_has_no_scale():
+    values = np.array([-1.5e308, 1.5e308] * 10)
+    (column,) = build_profile({"x": values}, [NUMBER], one_block(20)).columns
+    assert column.scale == 0
+
+
 def test_keeps_the_most_frequent_levels_and_counts_the_others_together():
     values = levels(*["often"] * 3, *[f"level{i:03}" for i in range(250)], None)
     profile = build_profile({"c": values}, [CATEGORY], one_block(254))

@@ -107,6 +107,14 @@ def test_what_is_no_wave_of_a_year_is_no_season(shift):
     assert seasonal_columns(profile_of(table, TRAINED, COLUMNS[:1])) == ()
 
 
+@pytest.mark.parametrize(("step", "known"), [(0.0, ("x",)), (2.5, ())])
+def test_a_column_whose_last_block_is_not_as_its_season_a_year_before_has_a_new_regime(step, known):
+    days = np.arange(YEAR + 70)
+    shift = lambda each: season(each) + step * (each >= YEAR + 63)  # noqa: E731
+    table = {"x": feed(days, seed=2, shift=shift)["x"]}
+    assert seasonal_columns(profile_of(table, days, COLUMNS[:1])) == known
+
+
 @pytest.mark.parametrize(
     "days", [np.arange(363), np.r_[0:150, 180:364]], ids=["a day less", "a month without rows"]
 )

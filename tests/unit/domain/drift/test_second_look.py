@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.second_look.findings import confirm_findings, look_again
-from modelyard.domain.drift.second_look.habits import measure_habits
+from modelyard.domain.drift.second_look.habits import effect_of, measure_habits
 from modelyard.domain.specs.contract import Column
 
 COLUMNS = tuple(Column(name=name, type="number", nullable=True) for name in ("temp", "dew", "rain"))
@@ -45,6 +45,15 @@ def changed(name, change, seed=1):
     random = np.random.default_rng(seed)
     table, times = weather(random, 1, since="2024-07-01")
     return {**table, name: change(table[name], random)}, times
+
+
+@pytest.mark.parametrize(
+    ("kind", "effect"),
+    [("hour", 0.3), ("weekday", 0.3), ("distinct values", 0.6), ("rank correlation", 0.6)],
+)
+def test_shares_differ_by_the_part_of_the_rows_that_moved_and_all_else_by_the_gap(kind, effect):
+    usual, now = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.6, 0.2])
+    assert effect_of(kind, usual, now) == pytest.approx(effect)
 
 
 def test_a_week_like_the_others_keeps_every_habit():
