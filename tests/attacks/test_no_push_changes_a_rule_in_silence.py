@@ -143,7 +143,7 @@ def test_no_rollback_waits_for_a_rule(yard):
     assert (said.code, yard.names()["canary"]) == (0, "v1")
 
 
-KEPT = "pushed-rules-1.json"
+KEPT = "pushed-rules-2.json"
 
 
 def test_no_commit_brings_the_file_of_what_was_found_before(yard):

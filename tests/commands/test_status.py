@@ -342,6 +342,19 @@ def test_a_persons_pull_request_waits_for_its_statuses_and_a_person(yard):
     assert of_one["pulls"] == []
 
 
+def test_of_one_model_it_says_what_it_says_of_that_one_among_all(yard):
+    facts, now = yard.workspace().facts, yard.clock.now()
+    change_model(yard, holds={"v9": Hold(reason="bad", by="ann", since=now)})
+    facts.update_model("other", lambda _: ModelFacts(told=("x",)))
+    facts.update_freeze("staging", lambda _: Freeze(reason="closed", by="ann", since=now))
+    pull_to(yard, "dev")
+
+    of_one = answer(yard, "status", MODEL)  # first: what is known of all must not help it
+
+    assert of_one == answer(yard, "status")
+    assert all(of_one[each] for each in ("releases", "holds", "freezes", "pulls"))
+
+
 def test_specs_that_cannot_be_read_are_counted_and_block_their_pull_requests(yard):
     pull_to(yard, "production")
     yard.commit({f"models/{MODEL}/heldout/recent.yaml": b"kind: HeldOut\n"})

@@ -122,8 +122,8 @@ def _read_events(
     workspace: Workspace, commit: str, catalog: Catalog, model: str
 ) -> tuple[Event, ...]:
     releases = {name: release_path(name, model) for name in _in_path_order(catalog)}
-    own, glass = model_path(model), workspace.facts.glass_paths()
-    found = workspace.facts.read_histories([*releases.values(), own, *glass])
+    own, glass = model_path(model), workspace.facts.glass_paths(model)
+    found = workspace.facts.read_histories([*releases.values(), own, *glass], model)
 
     def values(path: str, kind: type[F]) -> list[tuple[datetime, F]]:
         return [(at, fact) for at, fact in found[path] if isinstance(fact, kind)]
@@ -251,7 +251,9 @@ def _list_commits(
     And those that its pull requests were merged as, whatever became of the change.
     """
     main = read_main_history(workspace.git, commit)
-    places = [place for place in main.changes if is_place_of(place, model)]
+    # Asked of all places there are; the name of each that is of the model ends like this.
+    ending = f"/{model}/"
+    places = [each for each in main.changes if each.endswith(ending) and is_place_of(each, model)]
     found = {each for place in places for each in main.changes[place]}
     found |= {each for each, pull in merges.items() if is_branch_of(pull.branch, model)}
     return tuple(sorted(found & main.order.keys(), key=main.order.__getitem__))

@@ -53,3 +53,22 @@ def put(store: FactStore, path: str, document: bytes) -> None:
     commit = write_commit(git, before, {path: document}, parents=parents, message="x", author="A",
                           at=AT)  # fmt: skip
     git.push("origin", {STATE: (before, commit)})
+
+
+def stand(store: FactStore, path: str, kind: str) -> None:
+    """Put something that is no document in the place of one, as a person with Git would."""
+    git, before = store._refs.git, tip(store)
+    blob = git.run("hash-object", "-w", "--stdin", stdin=b"{").stdout.decode().strip()
+    huge = git.run("hash-object", "-w", "--stdin", stdin=b"[" * 200_000).stdout.decode().strip()
+    nothing = git.run("hash-object", "-w", "--stdin", stdin=b"").stdout.decode().strip()
+    modes = {"link": ("120000", blob), "submodule": ("160000", before), "bytes": ("100644", blob),
+             "huge": ("100755", huge), "empty": ("100644", nothing)}  # fmt: skip
+    index = {"GIT_INDEX_FILE": str(git.root / "index-of-a-test")}
+    git.run("read-tree", before, env=index)
+    git.run("rm", "-r", "-q", "--cached", "--ignore-unmatch", path, env=index)
+    mode, name = modes.get(kind, ("100644", blob))
+    place = f"{path}/x" if kind == "folder" else path
+    git.run("update-index", "--add", "--cacheinfo", f"{mode},{name},{place}", env=index)
+    tree = git.run("write-tree", env=index).stdout.decode().strip()
+    after = git.commit_tree(tree, parents=[before], message="x", author="Mallory", at=AT)
+    git.push("origin", {STATE: (before, after)})

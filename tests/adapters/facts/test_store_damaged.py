@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.facts.fact_stores import AT, FULL, STATE, put, tip
+from adapters.facts.fact_stores import AT, FULL, put, stand
 from modelyard.adapters.facts.documents import (
     FactsSnapshot,
     freeze_path,
@@ -85,25 +85,6 @@ def test_whatever_stands_in_a_documents_place_closes_only_its_own_way(store, whe
     }
     with pytest.raises(CannotAnswer, match=re.escape(where)):
         writes[where.partition("/")[0]]()
-
-
-def stand(store, path, kind):
-    """Put something that is no document in the place of one, as a person with Git would."""
-    git, before = store._refs.git, tip(store)
-    blob = git.run("hash-object", "-w", "--stdin", stdin=b"{").stdout.decode().strip()
-    huge = git.run("hash-object", "-w", "--stdin", stdin=b"[" * 200_000).stdout.decode().strip()
-    nothing = git.run("hash-object", "-w", "--stdin", stdin=b"").stdout.decode().strip()
-    modes = {"link": ("120000", blob), "submodule": ("160000", before), "bytes": ("100644", blob),
-             "huge": ("100755", huge), "empty": ("100644", nothing)}  # fmt: skip
-    index = {"GIT_INDEX_FILE": str(git.root / "index-of-a-test")}
-    git.run("read-tree", before, env=index)
-    git.run("rm", "-r", "-q", "--cached", "--ignore-unmatch", path, env=index)
-    mode, name = modes.get(kind, ("100644", blob))
-    place = f"{path}/x" if kind == "folder" else path
-    git.run("update-index", "--add", "--cacheinfo", f"{mode},{name},{place}", env=index)
-    tree = git.run("write-tree", env=index).stdout.decode().strip()
-    after = git.commit_tree(tree, parents=[before], message="x", author="Mallory", at=AT)
-    git.push("origin", {STATE: (before, after)})
 
 
 @pytest.mark.sample(1)

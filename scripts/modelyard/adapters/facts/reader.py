@@ -14,6 +14,7 @@ from modelyard.adapters.facts.documents import (
     parse_path,
 )
 from modelyard.adapters.facts.old_refs import old_ref, read_old_facts
+from modelyard.adapters.facts.part import list_part
 from modelyard.adapters.git.documents import (
     BranchDocuments,
     Listing,
@@ -58,6 +59,7 @@ class FactReader:
         self._refs = refs
         self._clock = clock
         self._index = Index(Listing(commit=None))
+        self._part = "", Listing(commit=None)
 
     def read_snapshot(
         self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None
@@ -75,7 +77,7 @@ class FactReader:
     def _snapshot(
         self, model: str | None, missed: Callable[[YardError], None] | None
     ) -> FactsSnapshot:
-        index = self.index_of(self.listing())
+        index = self.index_of(self.listing() if model is None else self.listing_of(model))
         paths = index.of_model(model) if model is not None else sorted(index.documents)
         values = self.values(index.listing, paths)
         unreadable = {p: v for p, v in values.items() if isinstance(v, Unreadable)}
@@ -138,6 +140,20 @@ class FactReader:
                 hint=self._way_back(str(listing.commit)),
             )
         return listing
+
+    def listing_of(self, model: str) -> Listing:
+        """What there is of one model and of all of them at once, of the same moment.
+
+        Whoever asks for another model, too, gets the listing of all.
+        """
+        commit = self.documents.read_tip()
+        if commit is None or self.documents.is_listed(commit):
+            return self.listing()
+        known, part = self._part
+        if part.commit != commit:
+            found = list_part(self._refs.git, commit, model)
+            self._part = known, part = model, found or part
+        return part if known == model and part.commit == commit else self.listing()
 
     def _way_back(self, commit: str) -> str:
         """The command that keeps what is there under another name, and restores the facts."""

@@ -193,7 +193,9 @@ class FactStore:
 
     def read_audit(self, model: str) -> tuple[AuditLine, ...]:
         """The decisions about a model, oldest first."""
-        return retry_on_conflict(lambda: read_lines(self._refs.git, self._reader.listing(), model))
+        return retry_on_conflict(
+            lambda: read_lines(self._refs.git, self._reader.listing_of(model), model)
+        )
 
     def read_glass(self, number: int) -> BrokenGlass | None:
         """The admin's word to merge a pull request without approvals, if there is one."""
@@ -212,9 +214,11 @@ class FactStore:
         """Record the image that was built of a lock."""
         self._update(image_path(lock), cast("BuiltImage | None", None), lambda _: built, None)
 
-    def glass_paths(self) -> tuple[str, ...]:
-        """The documents of all that was merged without approvals."""
-        return retry_on_conflict(lambda: self._reader.index_of(self._reader.listing()).glass)
+    def glass_paths(self, model: str) -> tuple[str, ...]:
+        """The documents of all that was merged without approvals, as read with a model's facts."""
+        return retry_on_conflict(
+            lambda: self._reader.index_of(self._reader.listing_of(model)).glass
+        )
 
     def log_objects(self) -> Mapping[str, str]:
         """The objects of the audit log and of the words without approvals, by path."""
@@ -296,11 +300,20 @@ class FactStore:
         """Every value a document ever had, oldest first, with the time it was written at."""
         return self.read_histories([path])[path]
 
-    def read_histories(self, paths: Collection[str]) -> dict[str, Values]:
-        """Every value that each of these documents ever had; see `read_history`."""
-        return retry_on_conflict(
-            lambda: read_histories(self._refs.git, self._reader.listing(), paths)
-        )
+    def read_histories(self, paths: Collection[str], model: str | None = None) -> dict[str, Values]:
+        """Every value that each of these documents ever had; see `read_history`.
+
+        Args:
+            paths: The documents.
+            model: The model that they are about, if about one.
+        """
+
+        def attempt() -> dict[str, Values]:
+            reader = self._reader
+            listing = reader.listing() if model is None else reader.listing_of(model)
+            return read_histories(self._refs.git, listing, paths)
+
+        return retry_on_conflict(attempt)
 
     def read_snapshot(
         self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None

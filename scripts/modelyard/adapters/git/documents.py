@@ -74,13 +74,23 @@ class BranchDocuments:
         self._rests_until = 0.0
         self._in_a_row = 0
 
+    def read_tip(self) -> str | None:
+        """The commit of the branch now, or in the current snapshot; its objects are here."""
+        commit = self.refs.read_refs(self.ref).get(self.ref)
+        if commit is not None and commit != self._last.commit:
+            self.refs.ensure_commits([commit])
+        return commit
+
+    def is_listed(self, commit: str) -> bool:
+        """Whether `read` has what this commit holds already."""
+        return self._last.commit == commit
+
     def read(self) -> Listing:
         """What the branch holds now, or in the current snapshot; its objects are here."""
-        commit = self.refs.read_refs(self.ref).get(self.ref)
+        commit = self.read_tip()
         if commit is None:
             return Listing(commit=None)
-        if self._last.commit != commit:
-            self.refs.ensure_commits([commit])
+        if not self.is_listed(commit):
             self._last = self._list(commit)
         return self._last
 

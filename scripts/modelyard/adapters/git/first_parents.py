@@ -19,8 +19,11 @@ from modelyard.domain.specs.paths import place_of
 _HISTORIES = AnswerCache(2)
 _LATEST = AnswerCache(2)
 
-_KEPT = "main-history-2"
+_KEPT = "main-history-3"
 """The file's name. Another form has another name, and then all is read anew."""
+
+_SEAL = 65
+"""Bytes of its last line, the digest of all others."""
 
 _WORTH_WRITING = 50
 """So many new commits make a new file: to read a few again is cheaper than to write all."""
@@ -45,6 +48,49 @@ class ChangedFiles:
     files: Mapping[str, tuple[str | None, str | None]]
 
 
+class Changes(Mapping[str, tuple[str, ...]]):
+    """The commits that changed something in each place, the oldest first.
+
+    A fleet has tens of thousands of places, and most questions are about one model: what the file
+    has of a place is only read when it is asked for.
+
+    Args:
+        found: The commits by place.
+        rows: Of other places, the numbers of the commits as the file has them.
+        commits: The commits by number.
+    """
+
+    def __init__(
+        self,
+        found: Mapping[str, tuple[str, ...]] | None = None,
+        rows: Mapping[str, str] | None = None,
+        commits: Sequence[str] = (),
+    ) -> None:
+        self._found = found or {}
+        self._rows = rows or {}
+        self._commits = commits
+
+    def __getitem__(self, place: str) -> tuple[str, ...]:
+        """The commits of a place."""
+        found = self._found.get(place)
+        if found is not None:
+            return found
+        return tuple(self._commits[int(number)] for number in self._rows[place].split(" "))
+
+    def __iter__(self) -> Iterator[str]:
+        """Every place."""
+        return iter({**self._rows, **self._found})
+
+    def __len__(self) -> int:
+        """How many places there are."""
+        return len(self._rows.keys() | self._found.keys())
+
+    def followed_by(self, newest: Mapping[str, Iterable[str]]) -> Changes:
+        """The same with further commits of some places."""
+        added = {each: (*self.get(each, ()), *commits) for each, commits in newest.items()}
+        return Changes({**self._found, **added}, self._rows, self._commits)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MainHistory:
     """The main branch's own history up to one commit, and what each commit changed.
@@ -55,7 +101,7 @@ class MainHistory:
     """
 
     order: dict[str, int] = field(default_factory=dict)
-    changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
 
     def followed_by(self, commits: Mapping[str, Iterable[str]]) -> MainHistory:
         """The same with further commits, each with the places that it changed."""
@@ -64,15 +110,14 @@ class MainHistory:
             order[commit] = len(order)
             for place in places:
                 added.setdefault(place, []).append(commit)
-        changed = {each: (*self.changes.get(each, ()), *new) for each, new in added.items()}
-        return MainHistory(order=order, changes={**self.changes, **changed})
+        return MainHistory(order=order, changes=self.changes.followed_by(added))
 
     def until(self, commit: str) -> MainHistory:
         """The part of it that ends with one of its commits."""
         last = self.order[commit]
         order = {each: place for each, place in self.order.items() if place <= last}
         kept = {each: tuple(c for c in found if c in order) for each, found in self.changes.items()}
-        return MainHistory(order=order, changes=kept)
+        return MainHistory(order=order, changes=Changes(kept))
 
 
 def read_order(git: Git, main: str) -> Mapping[str, int]:
@@ -145,23 +190,27 @@ def _read_places(git: Git, commits: Sequence[str]) -> dict[str, dict[str, None]]
 def _read_kept(file: Path) -> MainHistory:
     """What the file has; nothing if it is not as it was written."""
     try:
-        *rows, seal = file.read_bytes().splitlines(keepends=True)
-    except (OSError, ValueError):  # there is none, or it is empty
+        content = file.read_bytes()
+    except OSError:  # there is none
         return MainHistory()
-    if seal != _seal(b"".join(rows)):
+    body, seal = content[:-_SEAL], content[-_SEAL:]
+    if not body or seal != _seal(body):
         return MainHistory()
-    names = (row.decode().split() for row in rows)
+    order, _, places = body.decode().partition("\n\n")
+    commits = order.split("\n")
     with garbage_collector_off():
-        return MainHistory().followed_by({commit: places for commit, *places in names})
+        by_place = dict(row.split(" ", 1) for row in places.splitlines())
+        numbered = dict(zip(commits, range(len(commits)), strict=True))
+    return MainHistory(order=numbered, changes=Changes(rows=by_place, commits=commits))
 
 
 def _write_kept(file: Path, history: MainHistory) -> None:
-    """Write a line for each commit, and the digest of all; on a full disk there is no file."""
-    rows = {commit: [commit] for commit in history.order}
-    for place, commits in history.changes.items():
-        for commit in commits:
-            rows[commit].append(place)
-    body = "".join(f"{' '.join(row)}\n" for row in rows.values()).encode()
+    """Write the commits, the numbers of those of each place, and the digest of all of it."""
+    order = history.order
+    rows = [
+        " ".join([each, *(str(order[c]) for c in found)]) for each, found in history.changes.items()
+    ]
+    body = "\n".join([*order, "", *rows, ""]).encode()
     write_kept_bytes(file, body + _seal(body))
 
 

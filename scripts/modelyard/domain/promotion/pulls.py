@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 from modelyard.domain.people import Person, is_same_person
@@ -204,13 +205,13 @@ class Pulls:
     @cached_property
     def every(self) -> tuple[PullSummary, ...]:
         """All of them, by number."""
-        return tuple(sorted((*self.open, *self.closed), key=lambda pull: pull.number))
+        return tuple(sorted((*self.open, *self.closed), key=attrgetter("number")))
 
     def on(self, is_wanted: Callable[[str], bool]) -> Pulls:
         """Those on branches of such a name."""
         return Pulls(
-            open=tuple(pull for pull in self.open if is_wanted(pull.branch)),
-            closed=tuple(pull for pull in self.closed if is_wanted(pull.branch)),
+            open=tuple([pull for pull in self.open if is_wanted(pull.branch)]),
+            closed=tuple([pull for pull in self.closed if is_wanted(pull.branch)]),
         )
 
 

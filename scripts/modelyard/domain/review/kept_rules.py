@@ -61,14 +61,15 @@ def digest_merges(
     """What identifies the merges up to a place of the main branch's history.
 
     Args:
-        merges: By the way that they came, and by commit, what identifies their pull request.
+        merges: By the way that they came, and by commit, what identifies their pull request; the
+            digest is of them in this order.
         order: The place of each commit.
         last: The place of the last commit that counts.
     """
-    lines = sorted(
+    lines = [
         f"{way} {commit} {pull}"
         for way, found in merges.items()
         for commit, pull in found.items()
         if order.get(commit, last + 1) <= last
-    )
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

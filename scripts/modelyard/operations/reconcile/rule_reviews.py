@@ -210,7 +210,7 @@ def _is_used(workspace: Workspace, commit: str, model: str) -> bool:
 
 def _kept_file(workspace: Workspace) -> Path:
     # Another form of it, or another way to find it, gets another name.
-    return workspace.git.kept_folder / "pushed-rules-1.json"
+    return workspace.git.kept_folder / "pushed-rules-2.json"
 
 
 def _read_kept(workspace: Workspace, merges: _Merges, order: Mapping[str, int]) -> KeptRules | None:

@@ -63,9 +63,12 @@ class KeptPulls:
         """Those of these numbers that are kept for these very commits."""
         if self._known is None:
             self._known = self._read()
-        known = self._known
-        found = ((number, commit, known.get(number)) for number, commit in commits.items())
-        return {number: kept[1] for number, commit, kept in found if kept and kept[0] == commit}
+        known, found = self._known, dict[int, PullSummary]()
+        for number, commit in commits.items():
+            kept = known.get(number)
+            if kept is not None and kept[0] == commit:
+                found[number] = kept[1]
+        return found
 
     def keep(self, pulls: Iterable[KeptPull]) -> None:
         """Keep those of them that may be kept, in the file once there are enough."""
@@ -122,7 +125,7 @@ def _pulls(rows: list[list[Any]]) -> Iterator[tuple[str, PullSummary]]:
     for commit, row in zip(commits, zip(*values, repeat(""), strict=False), strict=True):
         # Its own way to be made sets one name after the other, and refuses to do so.
         pull = object.__new__(PullSummary)
-        object.__setattr__(pull, "__dict__", dict(zip(names, row, strict=True)))
+        vars(pull).update(zip(names, row, strict=True))
         yield commit, pull
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,8 @@ from modelyard.errors import CannotAnswer
 PULLS = "refs/modelyard/pulls/"
 STATUSES = "refs/modelyard/statuses/"
 BRANCHES = "refs/heads/"
+
+_NUMBER = re.compile(r"0|[1-9][0-9]*")
 
 # Most pull requests are closed, and every pass reads all of them for every model.
 _STORED = AnswerCache(2000)
@@ -119,11 +122,12 @@ class ForgeSnapshot:
     @cached_property
     def _commits(self) -> dict[int, str]:
         """The commit of each pull request's document by its number, in order."""
-        begin = len(PULLS)
-        found = {ref[begin:]: sha for ref, sha in self.refs.items() if ref.startswith(PULLS)}
-        numbers = ((int(name), name, sha) for name, sha in found.items() if name.isdecimal())
-        # Not 007, which is no number that this forge gives.
-        return dict(sorted((n, sha) for n, name, sha in numbers if str(n) == name))
+        begin, found = len(PULLS), dict[int, str]()
+        for ref, sha in self.refs.items():
+            # Not 007, which is no number that this forge gives.
+            if ref.startswith(PULLS) and _NUMBER.fullmatch(ref, begin):
+                found[int(ref[begin:])] = sha
+        return {number: found[number] for number in sorted(found)}
 
     def stored_pull(self, number: int) -> StoredPull:
         """What a pull request's ref holds.
@@ -175,7 +179,7 @@ class ForgeSnapshot:
         for pull in map(self.actual_pull, (stored for stored in readable)):
             if pull.state is not PullState.OPEN:
                 found[pull.number] = pull.summary()
-        return tuple(pull for _, pull in sorted(found.items()))
+        return tuple(found[number] for number in sorted(found))
 
     def unreadable_pull_of(self, branch: str) -> str | None:
         """The ref of an unreadable pull request that may be about this branch."""
