@@ -66,8 +66,7 @@ def candidate_version(world: World, environment: Environment) -> str | None:
     """The version that is due here once it is verified one environment earlier."""
     if environment.promotes_from is None:
         newest = newest_passing(world, finished_records(world))
-        is_recorded = newest is not None and world.record(newest.version) is not None
-        return newest.version if newest and is_recorded else None
+        return newest.version if newest and world.record(newest.version) else None
     source = world.release(environment.promotes_from)
     current = world.release(environment.name)
     if source is None or world.is_held(source.version):

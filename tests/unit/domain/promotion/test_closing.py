@@ -106,3 +106,11 @@ def test_a_pull_request_a_person_opened_from_a_branch_of_the_tools_is_closed_wit
         f"only the tool opens pull requests from {pull.branch}, not ada; "
         f"its commits stay at {pull.head}: push them to a branch of your own"
     )
+
+
+def test_the_pull_requests_of_a_model_are_the_open_and_the_closed_ones_by_number(sim):
+    sim.check()
+    sim.reconcile()
+    pulls = sim.world().pulls
+    assert {each.state for each in pulls} >= {PullState.MERGED}
+    assert [each.number for each in pulls] == sorted(sim.pulls)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from modelyard.domain.promotion.facts import (
+    Freeze,
     ReleaseFacts,
     Unverified,
     check_verified,
@@ -119,3 +120,10 @@ def test_only_what_the_cluster_alone_gave_up_is_no_fault_of_the_version(fault, o
 def test_what_is_not_ready_says_whose_fault_it_is(fault, why):
     facts = replace(GOOD, healthy_since=None, fault=fault)
     assert check_verified(facts, PINNED, CANARY, SOAKED) == Unverified(reason=why)
+
+
+def test_a_freeze_ends_by_itself_at_its_end_and_one_without_an_end_never():
+    freeze = Freeze(reason="holidays", by="ada", since=START, until=SOAKED)
+    last = SOAKED - timedelta(seconds=1)
+    assert [freeze.is_over(now) for now in (START, last, SOAKED)] == [False, False, True]
+    assert not replace(freeze, until=None).is_over(SOAKED)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from modelyard.domain.people import Person
-from modelyard.domain.promotion.actions import Merge, PlaceHold, SetAlias, SetStatus
+from modelyard.domain.promotion.actions import Merge, PlaceHold, ProposeRelease, SetAlias, SetStatus
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze
 from modelyard.domain.promotion.plan import find_missing_for_pull, plan, shorten_description
@@ -150,6 +150,20 @@ def test_nobody_merges_a_head_the_same_plan_replaces(sim):
     assert [each for each in sim.plan() if isinstance(each, Merge)] == []
     sim.reconcile()
     assert (staging(sim).labels, staging(sim).state) == (("v3", "staging"), PullState.OPEN)
+
+
+def test_a_pull_request_that_would_be_written_otherwise_now_is_proposed_again_and_not_merged(sim):
+    sim.check()
+    world = sim.world()
+    (merge,) = (each for each in plan(world) if isinstance(each, Merge))
+    outdated = replace(world.proposals[merge.number], is_current=False)
+
+    found = plan(replace(world, proposals={**world.proposals, merge.number: outdated}))
+
+    again = ProposeRelease(environment="staging", version="v2", attempt=1)
+    assert again in found
+    assert again not in plan(world)
+    assert [each for each in found if isinstance(each, Merge)] == []
 
 
 def relabelled(sim, pull, *labels):

@@ -185,6 +185,13 @@ def test_the_record_of_an_attempt_that_does_not_count_any_more_is_withdrawn(sim)
     ]
 
 
+def test_a_workflow_is_named_by_the_spec_and_the_current_attempt(sim):
+    first = workflow_name("m", "v1", spec="spec", attempt=1)
+    assert sim.world().workflow_name("v1") == first
+    sim.write_training("v1", TrainingFacts(attempt=2))
+    assert sim.world().workflow_name("v1") == workflow_name("m", "v1", spec="spec", attempt=2)
+
+
 def test_versions_are_ordered_as_people_count():
     assert sorted(["v10", "v2", "v1.10", "v1.9", "v1", "a3"], key=version_order) == [
         "a3",
