@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from modelyard.domain.people import Person
-from modelyard.domain.promotion.actions import Merge, PlaceHold, ProposeRelease, SetAlias, SetStatus
+from modelyard.domain.promotion.actions import (
+    Merge,
+    PlaceHold,
+    ProposeRelease,
+    RemoveAlias,
+    SetAlias,
+    SetStatus,
+)
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze
 from modelyard.domain.promotion.plan import find_missing_for_pull, plan, shorten_description
@@ -310,6 +317,14 @@ def test_no_alias_points_at_a_version_on_hold_even_while_another_one_soaks(sim):
     sim.hold("v2", by="ada")
     sim.reconcile()
     assert sim.aliases["staging"] == "v1"
+
+
+def test_the_plan_that_rolls_a_held_version_back_already_points_no_alias_at_it(sim):
+    sim.hold("v2", by="ada")
+    world = sim.world()
+    assert SetAlias(alias="dev", version="v1") in plan(world)
+    alone = {"dev": tuple(each for each in world.past["dev"] if each.release.version == "v2")}
+    assert RemoveAlias(alias="dev", version="v2") in plan(replace(world, past=alone))
 
 
 def test_nothing_verified_leaves_the_aliases_alone():

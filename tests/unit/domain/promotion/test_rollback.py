@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -56,6 +57,30 @@ def test_a_release_that_is_judged_bad_is_held_and_goes_back(sim):
     reason = "so it was measured"
     assert list(plan_holds(sim.world())) == [PlaceHold(version="v2", reason=f"canary: {reason}")]
     assert list(plan_rollbacks(sim.world())) == [back_to_v1("canary", reason)]
+
+
+@pytest.mark.parametrize("last", ["aborted_at", "judged_at", "seen_at"])
+def test_a_hold_that_was_lifted_after_the_last_that_went_wrong_is_not_placed_again(sim, last):
+    sim.watch("canary", judged=Outcome.FAIL)
+    times = {"aborted_at": None, "judged_at": None, "seen_at": sim.now - timedelta(days=1)}
+    if last == "aborted_at":
+        times["judged_at"] = sim.now - timedelta(days=1)
+    sim.facts["canary"] = replace(sim.facts["canary"], **{**times, last: sim.now})
+
+    assert [each.version for each in plan_holds(sim.world())] == ["v2"]
+    sim.now -= timedelta(seconds=1)
+    sim.lift("v2")
+    assert [each.version for each in plan_holds(sim.world())] == ["v2"]
+    sim.now += timedelta(seconds=1)
+    sim.lift("v2")
+    assert list(plan_holds(sim.world())) == []
+
+
+def test_a_hold_that_was_lifted_is_placed_again_while_nobody_knows_when_it_went_wrong(sim):
+    sim.watch("canary", judged=Outcome.FAIL)
+    sim.facts["canary"] = replace(sim.facts["canary"], judged_at=None, seen_at=None)
+    sim.lift("v2")
+    assert [each.version for each in plan_holds(sim.world())] == ["v2"]
 
 
 def test_an_aborted_release_goes_back_with_the_reason_it_was_aborted_for(sim):
