@@ -1,7 +1,4 @@
-"""Models of other libraries, each from its wishes to scores in a runtime of its own.
-
-What is built is kept in the user's cache, so that a second run needs no package index.
-"""
+"""Models of other libraries, each from its wishes to scores in a runtime of its own."""
 
 from __future__ import annotations
 
@@ -22,14 +19,14 @@ import pandas as pd
 import pytest
 
 from built_once import built_once
+from frameworks.runtimes import WISHES, make_runtime
 from modelyard.adapters.cluster.local_servers import LocalServers, free_port
 from modelyard.adapters.cluster.local_state import Server
-from modelyard.adapters.runtimes.environments import Environments, Runtime, packages_of
+from modelyard.adapters.runtimes.environments import Runtime, packages_of
+from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.domain.isolation import Unisolated
 from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
-from modelyard.domain.specs.paths import trainer_lock, trainer_wishes
 from modelyard.errors import Refused, YardError
-from modelyard.operations.runtimes.lock import lock_model
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
 from modelyard.operations.training.train import _seal
 from modelyard.operations.training.verify import verify_server
@@ -39,16 +36,7 @@ from serving.artifacts import KIND, MINUTES, MODEL, flights
 
 pytestmark = pytest.mark.frameworks
 
-CACHE = Path.home() / ".cache" / "modelyard" / "frameworks"
 TRAINERS = Path(__file__).with_name("trainers")
-SKLEARN = "scikit-learn>=1.7,<1.9"
-WISHES = {
-    "xgboost": ("xgboost-cpu==3.2.0", SKLEARN, "pandas==2.2.3", "numpy==2.3.5"),
-    "lightgbm": ("lightgbm==4.7.0", SKLEARN, "skops>=0.13,<0.15"),
-    "onnx": ("onnxruntime==1.32.0", "onnx", "skl2onnx==1.20.0", SKLEARN),
-    "catboost": ("catboost==1.2.10", "numpy==2.2.6"),
-    "statsmodels": ("statsmodels>=0.14,<0.15",),
-}
 ORDERED = replace(KIND.primary, classes=("soon", "early", "late"))
 CARRIER, *OTHERS = MODEL.data.columns
 COLUMNS = (replace(CARRIER, nullable=True), *OTHERS)
@@ -112,22 +100,6 @@ def tables() -> list[Any]:
     return [rows, parquet(SCORED), *([row] for row in rows[:SINGLES])]
 
 
-def make_runtime(library: str) -> Runtime:
-    """The runtime of a model that wishes for a library, locked and built as a user would."""
-    root = CACHE / "wishes"
-    wishes = root / trainer_wishes(library)
-    wishes.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(f"{each}\n" for each in WISHES[library])
-    lock = root / trainer_lock(library)
-    if not lock.exists() or wishes.read_text() != text:
-        wishes.write_text(text)
-        lock_model(root, library)
-    environments = Environments(CACHE)
-    kept = environments.keep_lock(lock.read_bytes())
-    place = environments.get_or_build(kept.stem)
-    return Runtime(lock=kept.stem, lock_file=kept, python=place / "bin" / "python")
-
-
 def train(library: str) -> tuple[Runtime, Path]:
     """The runtime of a library, and the folder in which its trainer left all of its models."""
 
@@ -147,13 +119,14 @@ def train(library: str) -> tuple[Runtime, Path]:
 
 
 def seal(runtime: Runtime, made: Path, model: Model, folder: Path) -> Artifact:
-    """The artifact that the step `train` makes of a saved model."""
+    """The artifact that the step `train` makes of one of the models that a trainer left."""
     (folder / "out").mkdir(parents=True)
     shutil.copytree(made / "model", folder / "out" / "model")
     job: Any = SimpleNamespace(
         model=model, spec=SimpleNamespace(seed=1), unisolated=Unisolated.REFUSED
     )
-    sealed = _seal(job, folder, folder / "out" / "model", TRAINED, runtime)
+    rows = StoredRows(made.parent / "train.parquet", name="train.parquet")
+    sealed = _seal(job, folder, folder / "out" / "model", rows, runtime)
     return Artifact(folder=sealed.folder, digest=sealed.digest)
 
 

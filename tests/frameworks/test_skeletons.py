@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from frameworks.test_models_of_other_libraries import TRAINED, make_runtime, parquet
+from frameworks.runtimes import make_runtime
+from frameworks.test_models_of_other_libraries import TRAINED, parquet
+from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.adapters.store.tables import LABEL, with_labels
 from modelyard.domain.isolation import Unisolated
 from modelyard.domain.proposal.model import Wishes
@@ -68,7 +69,8 @@ def test_a_skeleton_trains_what_is_sealed_and_knows_its_rows_again(library, task
     job: Any = SimpleNamespace(
         model=model, spec=SimpleNamespace(seed=1), unisolated=Unisolated.REFUSED
     )
-    sealed = _seal(job, Path(tmp_path), tmp_path / "out" / "model", rows, runtime)
+    stored = StoredRows(tmp_path / "train.parquet", name="train.parquet")
+    sealed = _seal(job, tmp_path, tmp_path / "out" / "model", stored, runtime)
     artifact = Artifact(folder=sealed.folder, digest=sealed.digest)
     scored = score_tables(runtime, [artifact], [parquet(rows.drop(columns=[LABEL]))], model)
     scores = scored.scores(0, 0, what="the model cannot predict")
