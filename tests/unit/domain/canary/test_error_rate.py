@@ -74,6 +74,12 @@ def test_nothing_counted_is_no_evidence():
     assert against_at_least([0], [0], 0.02).peak == pytest.approx(0, abs=1e-12)
 
 
+def test_at_a_margin_of_one_nothing_is_evidence():
+    worse = both([100, 100, 100], [90, 90, 90], [100, 100, 100], [0, 0, 0])
+    assert against_worse_by(worse, 1) == NO_EVIDENCE
+    assert error_rate.against_within(*worse, 1) == NO_EVIDENCE
+
+
 def test_samples_are_joined_until_both_arms_answered():
     canary, stable = np.array([0.0, 3, 1, 0, 5]), np.array([7.0, 0, 2, 2, 0])
     assert ranges_with_both_arms(canary, stable) == [(0, 2), (2, 3), (3, 5)]

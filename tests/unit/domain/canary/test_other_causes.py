@@ -262,6 +262,17 @@ def test_finer_and_older_bins_are_at_most_as_many_as_asked_for():
     assert [len(each.shares) for each in (expected, expected.older)] == [4, 4]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1e-9, 1), (-1, 1e-9), (-1, 1)])
+def test_all_edges_of_a_grid_are_within_its_range_and_ascend(low, high):
+    output = Output(name="y", kind=OutputKind.VALUE, minimum=low, maximum=high, primary=True)
+    grid = prediction_grid(output)
+    assert grid.older is not None
+    for edges in (grid.edges, grid.older.edges):
+        assert list(edges) == sorted(set(edges))
+        assert low < edges[0] < edges[-1] < high
+    assert set(grid.older.edges) <= set(grid.edges)
+
+
 def known(*shares):
     return ExpectedPredictions(
         edges=(), bins=tuple(range(len(shares))), kernel=(), shares=shares, rows=1000

@@ -14,7 +14,7 @@ from modelyard.adapters.specs.schemas import schema_of
 from modelyard.domain.canary.error_rate import against_not_worse, against_within
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS, bound_name, slow_threshold
-from modelyard.domain.canary.request_metrics import LEAST_SLOW_SECONDS
+from modelyard.domain.canary.request_metrics import LEAST_SLOW_SECONDS, Series
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome
@@ -179,6 +179,14 @@ def test_without_the_new_counts_everything_is_as_in_version_0_1():
         "error rate 0 % of 11600 requests, stable 0 % of 46400: not worse by 1 %"
     )
     assert verdict.numbers["evidence_needed"] == pytest.approx(math.log(20))
+
+
+def test_without_requests_there_is_no_share_and_stable_has_no_numbers():
+    assert Series(totals=[0, 0], hits=[0, 0]).share == 0
+    verdict = judged(refusing((400, 0), (0, 0)))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.numbers["canary_refused"] == 0
+    assert not any(name.startswith("stable") for name in verdict.numbers)
 
 
 FAST, TEN_TIMES = [(40, 4.0)], [(40, 40.0)]

@@ -188,6 +188,10 @@ def test_levels_of_requests_and_of_held_out_rows_are_written_alike(value, level)
     assert segment_levels([value]).tolist() == [level]
 
 
+def test_a_segment_is_named_by_its_column_cell_and_bin():
+    assert segment_name("carrier", "3", 4) == "carrier:3:4"
+
+
 def test_the_grid_of_segments_is_finer_at_both_ends_and_beside_zero():
     assert 0.000_01 in GRID.edges
     assert GRID.bins < 80

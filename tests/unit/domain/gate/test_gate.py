@@ -12,6 +12,7 @@ from modelyard.domain.gate.gate import (
     gate_verdict,
     held_out_verdict,
     verdict_of_first_rules,
+    with_contract,
 )
 from modelyard.domain.gate.paired import baseline_difference, non_inferiority, paired_difference
 from modelyard.domain.specs.model import (
@@ -247,3 +248,26 @@ def test_the_rules_of_version_0_1_never_passed_what_is_refused_now(challenger, c
         {found.verdict.outcome},
         {Outcome.INCONCLUSIVE, Outcome.FAIL},
     )
+
+
+def test_a_first_version_has_the_baseline_alone_and_its_verdict_is_that_one():
+    found = compare_on_set(MODEL, comparison(CLOSE, champion=None))
+    assert found.baseline == found.verdict
+    assert (found.champion, found.guards, found.slices) == (None, {}, ())
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.INCONCLUSIVE])
+@pytest.mark.parametrize(("is_good", "rest"), [(True, ""), (False, "; worse")])
+def test_a_contract_that_is_broken_is_told_first_and_decides(outcome, is_good, rest):
+    said = Verdict(
+        outcome=Outcome.PASS if is_good else Outcome.FAIL, reason="worse", numbers={"n": 1.0}
+    )
+    contract = Verdict(outcome=outcome, reason="no temp", columns=("temp",))
+    assert with_contract(said, contract) == Verdict(
+        outcome=outcome,
+        reason=f"served contract: no temp{rest}",
+        numbers={"n": 1.0},
+        columns=("temp",),
+    )
+    kept = replace(contract, outcome=Outcome.PASS)
+    assert with_contract(said, kept) == with_contract(said, None) == said

@@ -302,3 +302,28 @@ def test_an_override_opens_the_environments_its_comparison_is_about(sim):
     sim.comparisons["v2", "v3"] = verdict(Outcome.INCONCLUSIVE)
     assert find_override(sim.world(), DEV, "v2") == given
     assert find_override(sim.world(), PRODUCTION, "v2") is None
+
+
+def test_each_thing_that_is_missing_names_the_command_that_comes_next(sim):
+    def commands(version, where=STAGING):
+        return [(each.what, each.command) for each in lacking(sim, where, version)]
+
+    assert commands("v9") == [
+        ("dev does not run v9", "modelyard promote dev m v9"),
+        ("a gate verdict of v9 against v1, the version in production", "modelyard gate m v9"),
+    ]
+    assert commands("")[-1] == (
+        "a gate verdict of its version against v1, the version in production",
+        "modelyard gate m",
+    )
+    sim.records["v2"] = record("v2", Outcome.FAIL, champion="v1")
+    assert commands("v2") == [("gate: fail: so it was measured", "modelyard gate m v2")]
+    sim.hold("v2", by="ada", reason="wrong units")
+    sim.past["dev"] = sim.past["dev"][:1]
+    assert commands("v2")[0] == ("v2 is on hold by ada: wrong units", "modelyard unhold m v2")
+
+
+def test_what_is_not_ready_one_environment_before_waits_for_the_watcher(sim):
+    sim.watch("dev", ready=False)
+    (missing,) = lacking(sim, STAGING)
+    assert (missing.what, missing.command) == ("v2 in dev: not ready", "modelyard watch --once")

@@ -10,7 +10,11 @@ from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBac
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
 from modelyard.domain.promotion.pulls import PullState
-from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
+from modelyard.domain.promotion.rollback import (
+    plan_holds,
+    plan_infrastructure_incidents,
+    plan_rollbacks,
+)
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.verdict import Outcome
@@ -339,3 +343,28 @@ def test_a_rollback_that_nothing_asks_for_any_more_is_closed(sim):
     sim.reconcile()
     assert sim.pull_of(Purpose.ROLLBACK, "canary").closed_by == Person.named("modelyard-bot")
     assert sim.releases["canary"] == release("canary", "v1")
+
+
+def test_servers_that_cannot_start_for_too_long_are_told_and_blame_nobody(sim):
+    def told(**changed):
+        facts = replace(sim.facts["canary"], **changed)
+        world = replace(sim.world(), facts={**sim.facts, "canary": facts})
+        return list(plan_infrastructure_incidents(world))
+
+    since = sim.now
+    sim.facts["canary"] = replace(
+        sim.facts["canary"],
+        fault=ServerFault(why="no node", blame=Blame.INFRASTRUCTURE),
+        fault_since=since,
+    )
+    sim.wait(90)
+    assert told() == []
+    sim.wait(1)
+    what = "canary cannot start v2 of m, by no fault of the version; it is tried again: no node"
+    key = f"infrastructure/canary/v2/1/{since.isoformat()}"
+    assert told() == [RaiseIncident(what=what, key=key)]
+    assert told(aborted="never ready") == []
+    assert told(release="another one") == []
+    assert told(fault=None) == told(fault_since=None) == []
+    unknown = replace(sim.world(), unknown=frozenset({"canary"}))
+    assert list(plan_infrastructure_incidents(unknown)) == []
