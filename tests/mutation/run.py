@@ -3,7 +3,7 @@
 `PYTHONPATH=tests python -m mutation.run PACKAGE ... [--sample N] [--seed S] [--only FILE[:LINE]]`.
 A package is one of `modelyard.domain`, such as `gate`. Each mutant runs in a process that is forked
 from one which has loaded the libraries, with the tests that execute its line, the quickest first.
-Exit 3 if one survives that `README.md` does not explain, or if tests of one cannot be run.
+Exit 3 if one survives that `survivors.md` does not explain, or if tests of one cannot be run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mutation.mutants import Mutant, mutants_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "scripts"
-README = Path(__file__).with_name("README.md")
+EXPLAINED = Path(__file__).with_name("survivors.md")
 LIBRARIES = ("numpy", "scipy.special", "scipy.stats", "yaml", "hypothesis", "jsonschema", "pandas")
 SURVIVED, KILLED = 0, 1
 """How pytest ends where all tests passed, and where one failed; all else says nothing of them."""
@@ -142,7 +142,7 @@ def main() -> int:
             outcomes[outcome] += 1
             if outcome == "killed":
                 continue
-            explained = is_explained(said, mutant.change, README.read_text("utf-8"))
+            explained = is_explained(said, mutant.change, EXPLAINED.read_text("utf-8"))
             survivors += not explained
             known = ", explained" if explained else ""
             sys.stdout.write(f"{outcome}{known}: {said} {mutant.change}\n")
