@@ -45,12 +45,15 @@ class ColumnValues:
         nulls: Rows without a value.
         wrong: Rows with a value of another type, an infinite or an unreadable one.
         example: A description of one wrong value; empty if there is none.
+        is_other_number: Whether the example is a finite number, which is named only where no wrong
+            value is anything else.
     """
 
     values: Floats
     nulls: int
     wrong: int = 0
     example: str = ""
+    is_other_number: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +196,7 @@ def _keep(reading: ColumnValues, good: npt.NDArray[np.bool_]) -> ColumnValues:
         nulls=reading.nulls,
         wrong=reading.wrong + stray,
         example=reading.example or f"the number {first:.6g}",
+        is_other_number=not reading.example,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from modelyard.domain.specs.column_values import Array, Floats, Table
+    from modelyard.domain.specs.column_values import Array, LevelCounts, Table
 
 ColumnType = Literal["number", "integer", "category", "boolean", "timestamp"]
 Rule = Literal[
@@ -112,11 +113,42 @@ def find_breaches(
         table: One-dimensional arrays by column name.
         tolerance: Share of rows that may be outside a range or a list of levels, 0 to 1.
     """
+    check = ContractCheck(columns, tolerance=tolerance)
+    check.add(table)
     found = [_missing(column, columns, table) for column in columns if column.name not in table]
-    for column in columns:
-        if column.name in table:
-            found.extend(_column_breaches(column, table[column.name], tolerance))
-    found.extend(_similar_names(columns, table))
+    return _by_severity([*found, *check.breaches(), *_similar_names(columns, table)])
+
+
+class ContractCheck:
+    """The columns of a table checked in parts: their breaches are those of the whole table.
+
+    Args:
+        columns: The contract.
+        tolerance: Share of rows that may be outside a range or a list of levels, 0 to 1.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, tolerance: float = TOLERANCE) -> None:
+        self._tolerance = tolerance
+        self._tallies = [_Tally(column) for column in columns]
+
+    def add(self, table: Table) -> None:
+        """Take the next rows; a column that they do not have is left out."""
+        for tally in self._tallies:
+            if tally.column.name in table:
+                tally.add(table[tally.column.name])
+
+    @property
+    def misfits(self) -> frozenset[str]:
+        """The columns with a value that their type does not hold, which is a breach for sure."""
+        return frozenset(tally.column.name for tally in self._tallies if tally.wrong)
+
+    def breaches(self) -> tuple[Breach, ...]:
+        """The breaches of the rows so far, in the order of `find_breaches`."""
+        found = (breach for tally in self._tallies for breach in tally.breaches(self._tolerance))
+        return _by_severity(found)
+
+
+def _by_severity(found: Iterable[Breach]) -> tuple[Breach, ...]:
     return tuple(sorted(found, key=lambda breach: (_SEVERITY.index(breach.rule), -breach.rows)))
 
 
@@ -127,55 +159,80 @@ def describe_breach(breach: Breach) -> str:
     return f"{where} ({breach.rule}): expected {breach.expected}, found {breach.found}{rows}"
 
 
+class _Tally:
+    """What the rows so far have in one column."""
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+        self.wrong = self._rows = self._nulls = self._outside = 0
+        self._example, self._other_number = "", ""
+        self._least, self._greatest = float("inf"), float("-inf")
+        self._strays: Counter[str] = Counter()
+
+    def add(self, values: Array) -> None:
+        from modelyard.domain.specs import column_values as read  # noqa: PLC0415 - imports numpy
+
+        if self.column.type == "category":
+            self._add_levels(read.read_levels(values), len(values) if values.ndim else 0)
+            return
+        reading = read.read_column(self.column.type, values)
+        if reading.is_other_number:
+            self._other_number = self._other_number or reading.example
+        else:
+            self._example = self._example or reading.example
+        self._count(len(reading.values), reading.nulls, reading.wrong)
+        if self.column.type in {"number", "integer"}:
+            low, high = self.column.limits
+            strays = reading.values[(reading.values < low) | (reading.values > high)]
+            if len(strays):
+                self._outside += len(strays)
+                self._least = min(self._least, float(strays.min()))
+                self._greatest = max(self._greatest, float(strays.max()))
+
+    def _add_levels(self, seen: LevelCounts, rows: int) -> None:
+        self._example = self._example or seen.example
+        self._count(rows, seen.nulls, seen.wrong)
+        if self.column.levels is None:
+            return
+        for level, count in seen.counts.items():
+            if level not in self.column.levels:
+                self._strays[level] += count
+                self._outside += count
+
+    def _count(self, rows: int, nulls: int, wrong: int) -> None:
+        self._rows, self._nulls = self._rows + rows, self._nulls + nulls
+        self.wrong += wrong
+
+    def breaches(self, tolerance: float) -> Iterator[Breach]:
+        column, rows = self.column, self._rows
+        if self.wrong:
+            expected = f"{column.type}{f' in {column.unit}' if column.unit else ''}"
+            found = self._example or self._other_number
+            yield _breach(column.name, "type", expected, found, self.wrong)
+        # `max_null_share` of a column that is not nullable means nothing; a check refuses it.
+        limit = column.max_null_share if column.nullable else 0.0
+        if limit is not None and self._nulls > limit * rows:
+            expected = f"at most {limit:.3%} nulls" if limit else "no nulls"
+            found = f"{self._nulls / rows:.3%} nulls"
+            yield _breach(column.name, "null", expected, found, self._nulls)
+        if self._outside > _allowed(rows, tolerance):
+            yield self._stray_breach()
+
+    def _stray_breach(self) -> Breach:
+        column, outside = self.column, self._outside
+        if column.type == "category":
+            # Ties by name, so that the order of rows changes nothing.
+            strays = dict(sorted(self._strays.items(), key=lambda item: (-item[1], item[0])))
+            expected = f"one of {_listed(column.levels or ())}"
+            return _breach(column.name, "level", expected, _listed(strays), outside)
+        found = f"values from {self._least:.6g} to {self._greatest:.6g}"
+        return _breach(column.name, "range", _range_text(column), found, outside)
+
+
 def _column_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:
-    from modelyard.domain.specs.column_values import read_column  # noqa: PLC0415 - imports numpy
-
-    if column.type == "category":
-        yield from _category_breaches(column, values, tolerance)
-        return
-    reading = read_column(column.type, values)
-    yield from _type_breaches(column, reading.wrong, reading.example)
-    yield from _null_breaches(column, reading.nulls, len(reading.values))
-    if column.type in {"number", "integer"}:
-        yield from _range_breaches(column, reading.values, tolerance)
-
-
-def _category_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:
-    from modelyard.domain.specs.column_values import read_levels  # noqa: PLC0415 - imports numpy
-
-    seen = read_levels(values)
-    rows = len(values) if values.ndim else 0
-    yield from _type_breaches(column, seen.wrong, seen.example)
-    yield from _null_breaches(column, seen.nulls, rows)
-    if column.levels is None:
-        return
-    strays = {level: count for level, count in seen.counts.items() if level not in column.levels}
-    outside = sum(strays.values())
-    if outside > _allowed(rows, tolerance):
-        expected = f"one of {_listed(column.levels)}"
-        yield _breach(column.name, "level", expected, _listed(strays), outside)
-
-
-def _type_breaches(column: Column, wrong: int, example: str) -> Iterator[Breach]:
-    if wrong:
-        expected = f"{column.type}{f' in {column.unit}' if column.unit else ''}"
-        yield _breach(column.name, "type", expected, example, wrong)
-
-
-def _null_breaches(column: Column, nulls: int, rows: int) -> Iterator[Breach]:
-    # `max_null_share` of a column that is not nullable means nothing; a check refuses it.
-    limit = column.max_null_share if column.nullable else 0.0
-    if limit is not None and nulls > limit * rows:
-        expected = f"at most {limit:.3%} nulls" if limit else "no nulls"
-        yield _breach(column.name, "null", expected, f"{nulls / rows:.3%} nulls", nulls)
-
-
-def _range_breaches(column: Column, values: Floats, tolerance: float) -> Iterator[Breach]:
-    low, high = column.limits
-    strays = values[(values < low) | (values > high)]
-    if len(strays) > _allowed(len(values), tolerance):
-        found = f"values from {strays.min():.6g} to {strays.max():.6g}"
-        yield _breach(column.name, "range", _range_text(column), found, len(strays))
+    tally = _Tally(column)
+    tally.add(values)
+    yield from tally.breaches(tolerance)
 
 
 def _breach(column: str, rule: Rule, expected: str, found: str, rows: int) -> Breach:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain.specs.contract import Breach, Column, describe_breach, find_breaches
+from modelyard.domain.specs.contract import (
+    Breach,
+    Column,
+    ContractCheck,
+    describe_breach,
+    find_breaches,
+)
 
 TEMP = Column(name="temp", type="number", unit="degF", minimum=-30, maximum=130)
 CARRIER = Column(name="carrier", type="category", levels=("AA", "DL", "UA"))
@@ -234,6 +240,33 @@ def test_never_crashes_whatever_an_object_array_holds(values, kind):
         assert 1 <= breach.rows <= len(values)
         assert describe_breach(breach).startswith(f"column x ({breach.rule}): expected ")
     find_breaches((Column(name="y", type=kind, minimum=0, maximum=1, levels=("a",)),), {"x": array})
+
+
+SOME_VALUES = st.sampled_from(
+    [None, True, False, 0, 1, 2, 7, 2.5, float("nan"), float("inf"), -1e9, "a", "b", "c", "zz"]
+)
+
+
+@given(
+    values=st.lists(SOME_VALUES, max_size=12),
+    kind=st.sampled_from(["number", "integer", "category", "boolean", "timestamp"]),
+    dtype=st.sampled_from([object, np.float64]),
+    cuts=st.lists(st.integers(0, 12), max_size=4).map(sorted),
+    tolerance=st.sampled_from([0.0, 0.3]),
+)
+def test_breaches_of_parts_are_those_of_the_whole_table_wherever_it_is_cut(
+    values, kind, dtype, cuts, tolerance
+):
+    if dtype is np.float64:
+        values = [float("nan") if isinstance(v, str | None) else v for v in values]
+    array = np.empty(len(values), dtype=dtype)
+    array[:] = values
+    given = {"nullable": True, "max_null_share": 0.4}
+    column = Column(name="x", type=kind, minimum=0, maximum=1, levels=("a",), **given)
+    check = ContractCheck((column,), tolerance=tolerance)
+    for part in np.split(array, cuts):
+        check.add({"x": part})
+    assert check.breaches() == find_breaches((column,), {"x": array}, tolerance=tolerance)
 
 
 def test_the_nouns_of_the_contract_do_not_import_numpy():
