@@ -44,6 +44,10 @@ class Shelf:
     def put_run_file(self, workflow: str, name: str, content: bytes) -> None:
         self.files[f"{workflow}/{name}"] = content
 
+    def copy_run_file(self, workflow: str, name: str, source: Path) -> str:
+        self.put_run_file(workflow, name, source.read_bytes())
+        return sha256_of(source.read_bytes())
+
     def read_run_file(self, workflow: str, name: str) -> bytes:
         return self.files[f"{workflow}/{name}"]
 

@@ -182,6 +182,12 @@ def test_steps_pass_files_on_under_the_workflows_name(store):
     assert store.read_run_document("m-v2-0123456789", "data.json") is None
 
 
+def test_a_file_of_this_disk_is_passed_on_as_it_is(store, tmp_path):
+    (tmp_path / "rows").write_bytes(b"rows")
+    assert store.copy_run_file("w", "rows.parquet", tmp_path / "rows") == sha256_of(b"rows")
+    assert store.read_run_file("w", "rows.parquet") == b"rows"
+
+
 def test_a_store_that_cannot_be_asked_is_no_answer(folder, tmp_path):
     class Down:
         protocol = ("s3",)
@@ -237,6 +243,7 @@ def no_object_store(monkeypatch, tmp_path):
         lambda store, folder: store.put_evidence(b"scores"),
         lambda store, folder: store.read_run_document("workflow", "outcome.json"),
         lambda store, folder: store.put_run_file("workflow", "data.json", b"{}"),
+        lambda store, folder: store.copy_run_file("workflow", "rows", Path(__file__)),
         lambda store, folder: store.fetch_model(f"sha256:{'0' * 64}", folder / "model"),
         lambda store, folder: store.put_model(folder, f"sha256:{'0' * 64}"),
     ],

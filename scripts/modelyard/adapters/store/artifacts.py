@@ -11,10 +11,10 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from modelyard.artifact_digest import artifact_digest, file_digests, manifest_digest
 from modelyard.domain.signatures import find_differences
@@ -250,6 +250,12 @@ class Store:
         """Store a file for the later steps of a workflow."""
         self._write(f"runs/{workflow}/{name}", content)
 
+    def copy_run_file(self, workflow: str, name: str, source: Path) -> str:
+        """Store such a file from this disk, part by part; returns its SHA-256."""
+        self._write(f"runs/{workflow}/{name}", source)
+        with source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def read_run_file(self, workflow: str, name: str) -> bytes:
         """A file that an earlier step stored; `CannotAnswer` when there is none."""
         return self.read_content(f"runs/{workflow}/{name}")
@@ -302,17 +308,24 @@ class Store:
         except _unreachable() as error:
             raise _out_of_reach(self.uri_of(relative), error) from error
 
-    def _write(self, relative: str, content: bytes) -> None:
+    def _write(self, relative: str, content: bytes | Path) -> None:
         """Write to a temporary file and rename it; object stores write whole objects anyway.
 
         The temporary file is outside of every folder that is ever listed: what a killed process
         leaves there cannot become part of an artifact.
+
+        Args:
+            relative: The path in the store.
+            content: The bytes, or a file of this disk that has them.
         """
         filesystem, base = self._place
         path = f"{base}/{relative}"
         if "file" not in filesystem.protocol:
             try:
-                filesystem.pipe_file(path, content)
+                if isinstance(content, Path):
+                    filesystem.put_file(str(content), path)
+                else:
+                    filesystem.pipe_file(path, content)
             except _unreachable() as error:
                 raise _out_of_reach(self.uri_of(relative), error) from error
             return
@@ -320,7 +333,10 @@ class Store:
         try:
             filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
             aside.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(content)
+            if isinstance(content, Path):
+                shutil.copyfile(content, aside)
+            else:
+                aside.write_bytes(content)
             aside.replace(path)
         except OSError as error:
             aside.unlink(missing_ok=True)  # on a full disk its bytes are missed
@@ -338,18 +354,52 @@ def read_uri(uri: str, *, base: str, root: Path) -> bytes:
     Raises:
         CannotAnswer: They are out of reach.
     """
+    with _opened(uri, base=base, root=root) as file:
+        content: bytes = file.read()
+    return content
+
+
+@contextlib.contextmanager
+def _opened(uri: str, *, base: str, root: Path) -> Iterator[BinaryIO]:
+    """The open file behind a data URI."""
     import fsspec
 
     address = data_address(uri, base=base, root=root)
     try:
         with fsspec.open(address, "rb", **_options(address)) as file:
-            content: bytes = file.read()
+            yield file
     except _unreachable(ValueError, ImportError) as error:
         raise CannotAnswer(
             f"{uri}: out of reach at {address}: {_reason(error)}",
             hint="check `data` in modelyard.yaml, and that the file was not moved",
         ) from error
-    return content
+
+
+def copy_uri(uri: str, *, base: str, root: Path, target: Path) -> str:
+    """Copy the bytes behind a data URI to this disk, part by part; returns their SHA-256.
+
+    Args:
+        uri: See `read_uri`.
+        base: See `read_uri`.
+        root: The checkout's root.
+        target: The file to write.
+
+    Raises:
+        CannotAnswer: They are out of reach, or there is no room.
+    """
+    digest = hashlib.sha256()
+    try:
+        copy = target.open("wb")
+    except OSError as error:
+        raise _not_writable(target, error) from error
+    with copy, _opened(uri, base=base, root=root) as file:
+        while part := file.read(_PART_BYTES):
+            digest.update(part)
+            try:
+                copy.write(part)
+            except OSError as error:
+                raise _not_writable(target, error) from error
+    return digest.hexdigest()
 
 
 def data_address(uri: str, *, base: str, root: Path) -> str:

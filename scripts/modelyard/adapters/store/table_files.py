@@ -53,7 +53,7 @@ def read_table(
             zone=find_zone(data.timezone),
             missing=data.missing,
         )
-        return _frame(table, data.columns, only, source, uri=uri)
+        return contract_frame(table, data.columns, only, source, uri=uri)
     if uri.endswith(".parquet"):
         table = read_parquet_table(content, uri=uri, data=data, only=only)
         return frame_of_table(table, uri=uri, data=data, only=only)
@@ -112,7 +112,7 @@ def _frame_within(
 
     names, timestamp = list(file.schema_arrow.names), data.timestamp or ""
     known = {column.name for column in data.columns} | {
-        *_suspects(names, data.columns, data.columns)
+        *suspects_of(names, data.columns, data.columns)
     }
     columns = [name for name in names if name in known]
     kept = [file.schema_arrow.empty_table().select(columns)]
@@ -134,7 +134,9 @@ def _frame_within(
     numbers = np.concatenate(rows)
     zone = find_zone(data.timezone)
     source = Source(locate=lambda row: f"{uri}, row {numbers[row] + 1}", zone=zone)
-    return _frame(pa.concat_tables(kept).select(columns), data.columns, None, source, uri=uri)
+    return contract_frame(
+        pa.concat_tables(kept).select(columns), data.columns, None, source, uri=uri
+    )
 
 
 def read_parquet_table(
@@ -159,7 +161,7 @@ def read_parquet_table(
             if data is None or len(set(names)) < len(names):
                 return file.read()
             wanted = [c for c in data.columns if only is None or c.name in only]
-            known = {column.name for column in wanted} | {*_suspects(names, data.columns, wanted)}
+            known = {column.name for column in wanted} | {*suspects_of(names, data.columns, wanted)}
             return file.read(columns=[name for name in names if name in known])
     except (OSError, ValueError, pa.ArrowException) as error:
         raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
@@ -170,10 +172,10 @@ def frame_of_table(
 ) -> pd.DataFrame:
     """The contract's columns of a typed table; see `read_table`."""
     source = Source(locate=lambda row: f"{uri}, row {row + 1}", zone=find_zone(data.timezone))
-    return _frame(table, data.columns, only, source, uri=uri)
+    return contract_frame(table, data.columns, only, source, uri=uri)
 
 
-def _frame(
+def contract_frame(
     table: pa.Table,
     declared: Sequence[Column],
     only: Sequence[str] | None,
@@ -181,6 +183,7 @@ def _frame(
     *,
     uri: str,
 ) -> pd.DataFrame:
+    """The columns of a table, or of a part of one, brought to the contract; see `read_table`."""
     import pandas as pd
 
     names = list(table.column_names)
@@ -190,7 +193,7 @@ def _frame(
     for column in wanted:
         if column.name in names:
             columns[column.name] = to_contract(column, table.column(column.name), source)
-    for name in _suspects(names, declared, wanted):
+    for name in suspects_of(names, declared, wanted):
         columns[name] = table.column(names.index(name)).to_pandas().array
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
 
@@ -203,7 +206,7 @@ def _refuse_twins(names: Sequence[str], wanted: Sequence[Column], *, uri: str) -
             raise CannotAnswer(f"{uri}, line 1: columns {where} are both named {column.name!r}")
 
 
-def _suspects(
+def suspects_of(
     names: Sequence[str], declared: Sequence[Column], wanted: Sequence[Column]
 ) -> list[str]:
     """The columns outside of the contract that it has something to say about."""

@@ -104,11 +104,18 @@ def rows_by_day(frame: pd.DataFrame, timestamp: str) -> dict[date, int]:
     return dict(zip(found.tolist(), rows.tolist(), strict=True))
 
 
-def with_labels(frame: pd.DataFrame, model: Model) -> tuple[pd.DataFrame, int]:
+def with_labels(
+    frame: pd.DataFrame, model: Model, *, are_whole: bool | None = None
+) -> tuple[pd.DataFrame, int]:
     """The rows with a `label` column in place of the target, and how many were left out.
 
     The rule is model.yaml's: `above` and `positive_class` make 0 and 1; a missing target is left
     out or negative.
+
+    Args:
+        frame: The rows, or a part of them.
+        model: The model.
+        are_whole: Of a part, whether `has_whole_targets` holds for all rows; None for all rows.
     """
     target = model.target
     if target.column not in frame.columns:
@@ -118,15 +125,26 @@ def with_labels(frame: pd.DataFrame, model: Model) -> tuple[pd.DataFrame, int]:
     if target.missing is MissingLabels.EXCLUDE:
         frame, raw = frame.loc[present], raw.loc[present]
     inputs = frame.drop(columns=[target.column])
-    out = inputs.assign(**{LABEL: _labels(raw, model)}).reset_index(drop=True)
+    out = inputs.assign(**{LABEL: _labels(raw, model, are_whole=are_whole)}).reset_index(drop=True)
     return out, int((~present).sum()) if target.missing is MissingLabels.EXCLUDE else 0
 
 
-def _labels(raw: pd.Series[Any], model: Model) -> Any:
+def has_whole_targets(frame: pd.DataFrame, model: Model) -> bool:
+    """Whether all numbers of the target are whole: as levels they have no fraction then."""
+    return _is_whole(frame[model.target.column].dropna())
+
+
+def _is_whole(known: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    return not pd.api.types.is_float_dtype(known) or bool((known % 1 == 0).all())
+
+
+def _labels(raw: pd.Series[Any], model: Model, *, are_whole: bool | None) -> Any:
     import pandas as pd
 
     if model.task is Task.MULTICLASS:
-        return _as_text(raw)
+        return _as_text(raw, are_whole=are_whole)
     if model.task is Task.REGRESSION:
         return raw.astype("float64")
     target, positive = model.target, pd.Series(data=False, index=raw.index)
@@ -134,32 +152,55 @@ def _labels(raw: pd.Series[Any], model: Model) -> Any:
     if target.above is not None:
         positive[known.index] = (known > target.above).astype(bool)
     elif target.positive_class is not None:
-        positive[known.index] = _as_text(known) == target.positive_class
+        positive[known.index] = _as_text(known, are_whole=are_whole) == target.positive_class
     else:
         positive[known.index] = known == 1
     return positive.astype("int64")
 
 
-def _as_text(raw: pd.Series[Any]) -> Any:
+def _as_text(raw: pd.Series[Any], *, are_whole: bool | None) -> Any:
     """The levels as text; whole numbers that a missing value turned into floats stay whole."""
     import pandas as pd
 
-    known = raw.dropna()
-    if pd.api.types.is_float_dtype(raw) and bool((known % 1 == 0).all()):
+    whole = _is_whole(raw.dropna()) if are_whole is None else are_whole
+    if pd.api.types.is_float_dtype(raw) and whole:
         return raw.astype("Int64").astype(str)
     return raw.astype(str)
 
 
-def clusters_of(frame: pd.DataFrame, cluster: str) -> NDArray[Any]:
-    """The name of each row's cluster; `row` makes every row its own."""
+def clusters_of(
+    frame: pd.DataFrame, cluster: str, *, first: int = 0, finest: np.datetime64 | None = None
+) -> NDArray[Any]:
+    """The name of each row's cluster; `row` makes every row its own.
+
+    Args:
+        frame: The rows, or a part of them.
+        cluster: The column, or `row`.
+        first: Of a part, the number of rows before it.
+        finest: Of a part, the `finest_time` of all rows: it has a say in how each is written.
+    """
     import numpy as np
+    import pandas as pd
 
     if cluster == "row":
-        return np.arange(len(frame)).astype(str)
+        return np.arange(first, first + len(frame)).astype(str)
     if cluster not in frame.columns:
         raise Refused(f"cluster column {cluster!r} is not in the held-out data")
-    names: NDArray[Any] = frame[cluster].astype(str).to_numpy()
-    return names
+    column = frame[cluster]
+    if finest is not None:
+        column = pd.concat([column, pd.Series([finest], dtype=column.dtype)])
+    names: NDArray[Any] = column.astype(str).to_numpy()
+    return names[: len(frame)]
+
+
+def finest_time(times: NDArray[Any]) -> np.datetime64 | None:
+    """The time that takes the most digits to write; None without one."""
+    import numpy as np
+
+    known = times[~np.isnat(times)]
+    units = ("D", "s", "ms")
+    digits = sum((known != known.astype(f"datetime64[{unit}]")).astype(int) for unit in units)
+    return known[int(np.argmax(digits))] if len(known) else None
 
 
 def scores_to_parquet(

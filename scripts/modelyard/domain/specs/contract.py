@@ -137,6 +137,14 @@ class ContractCheck:
             if tally.column.name in table:
                 tally.add(table[tally.column.name])
 
+    def describe_as_one(self, name: str, values: Array) -> None:
+        """Take the misfits of a column from all of its values at once, if they are misfits then."""
+        for place, tally in enumerate(self._tallies):
+            if tally.column.name == name:
+                whole = _Tally(tally.column)
+                whole.add(values)
+                self._tallies[place] = whole if whole.wrong else tally
+
     @property
     def misfits(self) -> frozenset[str]:
         """The columns with a value that their type does not hold, which is a breach for sure."""

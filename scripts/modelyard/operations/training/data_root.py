@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelyard.adapters.git.kept_files import read_kept
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.store.artifacts import data_address, read_uri, sha256_of
+from modelyard.adapters.store.artifacts import copy_uri, data_address, read_uri, sha256_of
 from modelyard.domain.checks.pins import file_path, find_address_fault
 from modelyard.domain.specs.repository import DATA_ROOTS, Repository
 from modelyard.domain.specs.version import DataFile
@@ -74,10 +74,19 @@ class DataRoot:
         if sha256_of(here) == file.sha256:
             return here
         pinned = f"{version} pins" if version else "expected"
-        raise Refused(
-            f"{file.uri}: {pinned} SHA-256 {file.sha256}, found {sha256_of(content)}",
-            hint="restore the file: data that changed needs a new name",
-        )
+        raise _changed(file, sha256_of(content), pinned)
+
+    def copy_pinned(self, file: DataFile, target: Path) -> None:
+        """Copy the bytes that a pin names to this disk; see `read_pinned`.
+
+        What Git does not keep is never in memory as a whole.
+        """
+        if self.read_kept(file.uri) is not None:
+            target.write_bytes(self.read_pinned(file))
+            return
+        found = copy_uri(file.uri, base=self.base, root=self.root, target=target)
+        if found != file.sha256:
+            raise _changed(file, found, "expected")
 
     def _read_file(self, uri: str) -> bytes:
         return read_uri(uri, base=self.base, root=self.root)
@@ -118,6 +127,13 @@ class DataRoot:
             return self.root / uri
         path = file_path(uri)
         return None if path is None else Path(path)
+
+
+def _changed(file: DataFile, found: str, pinned: str) -> Refused:
+    return Refused(
+        f"{file.uri}: {pinned} SHA-256 {file.sha256}, found {found}",
+        hint="restore the file: data that changed needs a new name",
+    )
 
 
 def data_root(root: Path, repository: Repository, *, commit: str | None = None) -> DataRoot:

@@ -7,33 +7,24 @@ import io
 import json
 import logging
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
 
+from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import (
-    CLUSTER,
-    clusters_of,
-    columns_of,
-    rows_within,
-    to_parquet,
-    with_labels,
-)
-from modelyard.domain.specs.contract import find_breaches
+from modelyard.adapters.store.table_parts import TableFile
 from modelyard.domain.specs.heldout import HeldOut
+from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.paths import held_out_file
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import CannotAnswer, OverLimit, Refused
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.evaluate import find_champion
 from modelyard.operations.training.job import INPUTS, Job, dump_document
-from modelyard.operations.training.rows import read_rows, refuse_breaches
-from modelyard.operations.training.seen_rows import describe_seen_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
+from modelyard.operations.training.rows import LabelledRows, PinnedRows
+from modelyard.operations.training.seen_rows import RowKeys, describe_seen_rows
 
 logger = logging.getLogger(__name__)
 
@@ -47,23 +38,28 @@ def fetch_inputs(job: Job) -> str:
     """
     left = _Left(job)
     left.put_file("trainer.tar", _trainer(job))
-    known: dict[DataFile, pd.DataFrame] = {}
-    rows = _rows(job, job.spec.data.files, known, "training data")
-    # Whole files, before rows are dropped: a breach outside the window is a breach too.
-    _check_contract(job, rows, "training data")
-    if job.spec.data.window is not None and job.model.data.timestamp is not None:
-        rows = rows_within(rows, timestamp=job.model.data.timestamp, spans=job.spec.data.spans)
-    training, unlabelled = with_labels(rows, job.model)
-    if training.empty:
-        raise job.refuse("no labelled training rows are left in the window")
-    left.put_file("train.parquet", to_parquet(training))
-    trained = {job.version: rows, **_champion_rows(job, known)}
-    held_out = {name: _held_out(left, name, known, trained) for name in job.spec.held_out}
+    with scratch_folder("modelyard-fetch-") as folder:
+        pinned = _Pinned(job, folder)
+        spans = None if job.spec.data.window is None else job.spec.data.spans
+        rows = pinned.rows(job.spec.data.files, spans, what="training data")
+        training = LabelledRows(rows, job.model)
+        # Whole files, before rows are dropped: a breach outside the window is a breach too.
+        with _refusing(job):
+            training.check(whole_files=True)
+        if not training.rows:
+            raise job.refuse("no labelled training rows are left in the window")
+        left.write("train.parquet", training, folder)
+        trained = _Trained(job, pinned, rows)
+        held_out = {name: _held_out(left, name, pinned, trained) for name in job.spec.held_out}
     left.put_document(
         "data.json",
-        {"training_rows": len(training), "unlabelled": unlabelled, "held_out": held_out},
+        {
+            "training_rows": training.rows,
+            "unlabelled": training.unlabelled,
+            "held_out": held_out,
+        },
     )
-    logger.info("%d training rows, held out: %s", len(training), held_out)
+    logger.info("%d training rows, held out: %s", training.rows, held_out)
     return left.close()
 
 
@@ -77,6 +73,12 @@ class _Left:
     def put_file(self, name: str, content: bytes) -> None:
         self._digests[name] = sha256_of(content)
         self.job.put_file(name, content)
+
+    def write(self, name: str, rows: LabelledRows, folder: Path) -> None:
+        """Write rows to a file of this folder, and leave a copy of it."""
+        rows.write(folder / name)
+        self._digests[name] = self.job.copy_file(name, folder / name)
+        (folder / name).unlink()
 
     def put_document(self, name: str, document: dict[str, object]) -> None:
         self.put_file(name, dump_document(document))
@@ -122,18 +124,27 @@ def _trainer(job: Job) -> bytes:
     return buffer.getvalue()
 
 
-def _rows(
-    job: Job, files: tuple[DataFile, ...], known: dict[DataFile, pd.DataFrame], what: str
-) -> pd.DataFrame:
-    root = data_root(job.services.root, job.services.repository, commit=job.commit)
-    # A retry would read the same file: changed data is the version's fault, not a failure.
-    with _refusing(job):
-        return read_rows(files, root.read_pinned, job.model.data, known, what)
+class _Pinned:
+    """The pinned files, each copied to this disk once: nobody changes it between two readings."""
 
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.folder, self._job = folder, job
+        self._root = data_root(job.services.root, job.services.repository, commit=job.commit)
+        self._files: dict[DataFile, TableFile] = {}
 
-def _check_contract(job: Job, frame: pd.DataFrame, what: str) -> None:
-    with _refusing(job):
-        refuse_breaches(find_breaches(job.model.data.columns, columns_of(frame)), what)
+    def file(self, pin: DataFile) -> TableFile:
+        if pin not in self._files:
+            path = self.folder / f"{len(self._files)}.pinned"
+            self._root.copy_pinned(pin, path)
+            self._files[pin] = TableFile(path, uri=pin.uri, data=self._job.model.data)
+        return self._files[pin]
+
+    def rows(
+        self, pins: Sequence[DataFile], spans: Sequence[Interval] | None, *, what: str
+    ) -> PinnedRows:
+        # A retry would read the same file: changed data is the version's fault, not a failure.
+        with _refusing(self._job):
+            return PinnedRows([self.file(pin) for pin in pins], self._job.model, spans, what=what)
 
 
 @contextmanager
@@ -147,62 +158,74 @@ def _refusing(job: Job) -> Iterator[None]:
         raise job.refuse(refusal.message) from refusal
 
 
-def _champion_rows(job: Job, known: dict[DataFile, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The rows that the champion trained on, by its name, where days cannot tell."""
-    import pandas as pd
+class _Trained:
+    """The rows that were trained on, by the version and by the champion, where no days can tell."""
 
-    champion = find_champion(job)
-    spec = job.catalog.versions.get((job.model_name, champion.version)) if champion else None
-    if spec is None or (spec.data.window is not None and job.spec.data.window is not None):
-        return {}
-    root = data_root(job.services.root, job.services.repository, commit=job.commit)
-    names = [column.name for column in job.model.data.columns]
-    frames = []
-    for file in spec.data.files:
-        try:
-            if file not in known:
-                frame = read_table(root.read_pinned(file), uri=file.uri, data=job.model.data)
-                known[file] = frame[names]
-            frames.append(known[file])
-        except (CannotAnswer, Refused, KeyError) as error:
-            # Old data may be gone, or of an older contract: that must not stop a new version.
-            logger.warning("%s: not compared with the held-out rows: %s", spec.version, error)
-    return {spec.version: pd.concat(frames, ignore_index=True)} if frames else {}
+    def __init__(self, job: Job, pinned: _Pinned, rows: PinnedRows) -> None:
+        self._job, self._pinned, self._rows = job, pinned, rows
+
+    def refuse(self, spec: HeldOut, rows: PinnedRows) -> None:
+        """Refuse a held-out set with rows that were trained on."""
+        if not self._compares(spec):
+            return
+        held_out = RowKeys(self._job.model.data.columns, {spec.cluster} - {"row"})
+        for part in rows.parts():
+            held_out.add(part)
+        for version, training in self._keys.items():
+            if seen := describe_seen_rows(held_out, training, cluster=spec.cluster):
+                raise self._job.refuse(f"held-out set {spec.name}: {seen} by {version}")
+
+    def _compares(self, spec: HeldOut) -> bool:
+        return spec.window is None or self._job.spec.data.window is None
+
+    @cached_property
+    def _keys(self) -> dict[str, RowKeys]:
+        """The rows by the name of the version."""
+        keys = self._new_keys()
+        for part in self._rows.parts():
+            keys.add(part)
+        keys.sort()
+        return {self._job.version: keys, **self._champion_keys()}
+
+    def _new_keys(self) -> RowKeys:
+        sets = self._job.catalog.held_out
+        specs = [sets.get((self._job.model_name, name)) for name in self._job.spec.held_out]
+        clusters = {spec.cluster for spec in specs if spec is not None and self._compares(spec)}
+        return RowKeys(self._job.model.data.columns, clusters - {"row"})
+
+    def _champion_keys(self) -> dict[str, RowKeys]:
+        job, champion = self._job, find_champion(self._job)
+        spec = job.catalog.versions.get((job.model_name, champion.version)) if champion else None
+        if spec is None or (spec.data.window is not None and job.spec.data.window is not None):
+            return {}
+        keys, is_empty = self._new_keys(), True
+        for pin in spec.data.files:
+            try:
+                for part in self._pinned.file(pin).parts():
+                    keys.add(part)
+                    is_empty = False
+            except (CannotAnswer, Refused, KeyError, TypeError) as error:
+                # Old data may be gone, or of an older contract: that must not stop a new version.
+                logger.warning("%s: not compared with the held-out rows: %s", spec.version, error)
+        keys.sort()
+        return {} if is_empty else {spec.version: keys}
 
 
-def _refuse_seen_rows(
-    job: Job, spec: HeldOut, rows: pd.DataFrame, trained: Mapping[str, pd.DataFrame]
-) -> None:
-    """Refuse a held-out set whose rows were trained on, where no days can tell."""
-    if spec.window is not None and job.spec.data.window is not None:
-        return
-    for version, training in trained.items():
-        columns = job.model.data.columns
-        if seen := describe_seen_rows(rows, training, columns, cluster=spec.cluster):
-            raise job.refuse(f"held-out set {spec.name}: {seen} by {version}")
-
-
-def _held_out(
-    left: _Left,
-    name: str,
-    known: dict[DataFile, pd.DataFrame],
-    trained: Mapping[str, pd.DataFrame],
-) -> dict[str, object]:
+def _held_out(left: _Left, name: str, pinned: _Pinned, trained: _Trained) -> dict[str, object]:
     job = left.job
     spec = job.catalog.held_out.get((job.model_name, name))
     if spec is None:
         raise Refused(f"{held_out_file(job.model_name, name)} does not exist")
-    rows = _rows(job, spec.files, known, f"held-out set {name}")
-    if spec.window is not None and job.model.data.timestamp is not None:
-        rows = rows_within(rows, timestamp=job.model.data.timestamp, spans=(spec.window,))
-    _check_contract(job, rows, f"held-out set {name}")
-    _refuse_seen_rows(job, spec, rows, trained)
-    frame, unlabelled = with_labels(rows, job.model)
-    clusters = clusters_of(frame, spec.cluster)
-    left.put_file(f"heldout-{name}.parquet", to_parquet(frame.assign(**{CLUSTER: clusters})))
+    spans = None if spec.window is None else (spec.window,)
+    rows = pinned.rows(spec.files, spans, what=f"held-out set {name}")
+    labelled = LabelledRows(rows, job.model, spec.cluster)
+    with _refusing(job):
+        labelled.check()
+    trained.refuse(spec, rows)
+    left.write(f"heldout-{name}.parquet", labelled, pinned.folder)
     return {
         "digest": held_out_digest(spec, job),
-        "rows": len(frame),
-        "unlabelled": unlabelled,
-        "clusters": len(set(clusters)),
+        "rows": labelled.rows,
+        "unlabelled": labelled.unlabelled,
+        "clusters": labelled.clusters,
     }

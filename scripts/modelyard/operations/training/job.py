@@ -144,6 +144,10 @@ class Job:
         """Store a file for later steps."""
         self.store.put_run_file(self.workflow, name, content)
 
+    def copy_file(self, name: str, path: Path) -> str:
+        """Store a file of this disk for later steps; returns its SHA-256."""
+        return self.store.copy_run_file(self.workflow, name, path)
+
     def put_document(self, name: str, document: dict[str, Any]) -> None:
         """Store a JSON document for later steps."""
         self.put_file(name, dump_document(document))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.store.table_files import read_table
+from modelyard.adapters.store.table_parts import PartsCheck, TableFile
 from modelyard.adapters.store.tables import (
+    CLUSTER,
     clusters_of,
     columns_of,
     file_breaches,
+    finest_time,
+    has_whole_targets,
     rows_within,
     with_labels,
 )
+from modelyard.adapters.store.written_rows import Layout, write_rows
 from modelyard.domain.specs.contract import Breach, describe_breach, find_breaches
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
@@ -24,7 +29,149 @@ from modelyard.operations.services import repository_of
 from modelyard.operations.training.data_root import data_root
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+
+class PinnedRows:
+    """The rows of files within some days, read in parts.
+
+    Args:
+        files: The files.
+        model: The model.
+        spans: The days; None for all rows.
+        what: What they are, in messages.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[TableFile],
+        model: Model,
+        spans: Sequence[Interval] | None,
+        *,
+        what: str,
+    ) -> None:
+        self.files, self._model, self._what = files, model, what
+        self._spans = None if model.data.timestamp is None else spans
+
+    def parts(self) -> Iterator[pd.DataFrame]:
+        """The rows in order, with the contract's columns; trainers get no other column."""
+        for file in self.files:
+            yield from file.parts(spans=self._spans)
+
+    def check(
+        self,
+        see: Callable[[pd.DataFrame, pd.DataFrame], None] | None = None,
+        *,
+        whole_files: bool = False,
+    ) -> None:
+        """Refuse rows that break the contract.
+
+        Args:
+            see: Is shown each part of the files, and those of its rows that are within the days,
+                until a value does not fit.
+            whole_files: Whether the rows of other days must keep the contract too.
+
+        Raises:
+            Refused: They break it; or a file does, in what its rows must not be joined with others
+                for.
+            CannotAnswer: A file is no table.
+        """
+        check = PartsCheck(self._model.data.columns)
+        for file in self.files:
+            # File by file: joined with others, a column that one lacks would be full of nulls.
+            refuse_breaches(file.breaches, f"{self._what} {file.uri}")
+            for part in file.parts():
+                within = self._within(part)
+                check.add(part if whole_files else within)
+                if see is not None and not check.has_misfits:
+                    see(part, within)
+        spans = None if whole_files else self._spans
+        refuse_breaches(check.breaches(lambda name: self._column(name, spans)), self._what)
+
+    def _within(self, part: pd.DataFrame) -> pd.DataFrame:
+        if self._spans is None:
+            return part
+        return rows_within(part, timestamp=self._model.data.timestamp or "", spans=self._spans)
+
+    def _column(self, name: str, spans: Sequence[Interval] | None) -> NDArray[Any]:
+        import pandas as pd
+
+        timestamp = self._model.data.timestamp
+        only = [name] if timestamp is None else list(dict.fromkeys([name, timestamp]))
+        parts = (file.whole(only) for file in self.files)
+        if spans is not None:
+            parts = (rows_within(part, timestamp=only[-1], spans=spans) for part in parts)
+        return columns_of(pd.concat([part[[name]] for part in parts], ignore_index=True))[name]
+
+
+class LabelledRows:
+    """Rows as trainers and models get them: with a label, and held-out ones with a cluster.
+
+    They are looked at once for what must be known of all of them, and written in parts. The file is
+    the one of all rows in one frame.
+
+    Args:
+        rows: The rows.
+        model: The model.
+        cluster: The cluster of a held-out set; None for rows to train on.
+    """
+
+    def __init__(self, rows: PinnedRows, model: Model, cluster: str | None = None) -> None:
+        self._rows, self._model, self._cluster = rows, model, cluster
+        self._layout, self._are_whole = Layout(), True
+        self._finest: np.datetime64 | None = None
+        self._clusters: set[str] = set()
+        self.rows = self.unlabelled = 0
+
+    def check(self, *, whole_files: bool = False) -> None:
+        """Refuse rows that break the contract, and look at the others; see `PinnedRows.check`."""
+        self._rows.check(self._see, whole_files=whole_files)
+
+    def _see(self, part: pd.DataFrame, within: pd.DataFrame) -> None:
+        import numpy as np
+
+        # A null anywhere in the files makes another type, also where its row is left out.
+        self._layout.see_types(part.drop(columns=[self._model.target.column]))
+        self._are_whole = self._are_whole and has_whole_targets(within, self._model)
+        frame, unlabelled = with_labels(within, self._model)
+        self.rows += len(frame)
+        self.unlabelled += unlabelled
+        if self._cluster in frame.columns and frame[self._cluster].dtype.kind == "M":
+            times = frame[self._cluster].to_numpy()
+            self._finest = finest_time(
+                times if self._finest is None else np.append(times, self._finest)
+            )
+        if self._cluster is not None:
+            frame = frame.assign(**{CLUSTER: ""})  # the names themselves are made to be written
+        self._layout.see(frame)
+
+    def write(self, path: Path) -> None:
+        """Write them as a Parquet file.
+
+        Raises:
+            Refused: They have no such cluster.
+        """
+        write_rows(self._parts(), self._layout.schema(), path)
+
+    def _parts(self) -> Iterator[pd.DataFrame]:
+        first = 0
+        for part in self._rows.parts():
+            frame, _ = with_labels(part, self._model, are_whole=self._are_whole)
+            if self._cluster is not None:
+                names = clusters_of(frame, self._cluster, first=first, finest=self._finest)
+                if self._cluster != "row":
+                    self._clusters.update(names)
+                frame = frame.assign(**{CLUSTER: names})
+            first += len(frame)
+            yield frame
+
+    @property
+    def clusters(self) -> int:
+        """The number of clusters that were written."""
+        return self.rows if self._cluster == "row" else len(self._clusters)
+
 
 Known = dict[DataFile, "pd.DataFrame"]
 """The rows of files that were read already."""

@@ -1,0 +1,149 @@
+"""What `fetch` costs by rows: its rows in parts, and beside it all of them in one frame.
+
+    python tests/benchmarks/bench_fetch.py [ROWS ...] [--parts-only]
+
+Each is a process of its own over one Parquet file of 20 columns: a time, 15 numbers, two whole
+numbers, two categories. Prints JSON: peak memory in MB, CPU seconds, and whether the files agree.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+
+import numpy as np  # noqa: E402 - after the paths
+import pandas as pd  # noqa: E402
+import pyarrow as pa  # noqa: E402
+from pyarrow import parquet  # noqa: E402
+
+from modelyard.adapters.store.table_files import read_table  # noqa: E402
+from modelyard.adapters.store.table_parts import TableFile  # noqa: E402
+from modelyard.adapters.store.tables import (  # noqa: E402
+    CLUSTER,
+    clusters_of,
+    columns_of,
+    file_breaches,
+    rows_within,
+    to_parquet,
+    with_labels,
+)
+from modelyard.domain.specs.contract import Column, find_breaches  # noqa: E402
+from modelyard.domain.specs.interval import Interval  # noqa: E402
+from modelyard.domain.specs.model import DataContract, Target, Task  # noqa: E402
+from modelyard.operations.training.rows import LabelledRows, PinnedRows  # noqa: E402
+from operations.training_job import model_of  # noqa: E402
+
+CUT = dt.date(2025, 11, 1)  # of 700 days from 2024-01-01, the last 30 are held out
+SIDES = {
+    "train": Interval(since=dt.date(2024, 1, 1), until=CUT),
+    "heldout": Interval(since=CUT, until=dt.date(2027, 1, 1)),
+}
+NUMBERS = [*(f"x{number}" for number in range(14)), "y"]
+COLUMNS = (
+    Column(name="at", type="timestamp"),
+    *(Column(name=name, type="number") for name in NUMBERS),
+    *(Column(name=name, type="integer") for name in ("n0", "n1")),
+    *(Column(name=name, type="category") for name in ("c0", "c1")),
+)
+MODEL = model_of(DataContract(columns=COLUMNS, timestamp="at"), Target(column="y"), Task.REGRESSION)
+
+
+def make_file(path: Path, rows: int) -> None:
+    """A Parquet file with that many rows, in groups of a million."""
+    random, file = np.random.default_rng(0), None
+    step = np.timedelta64(700 * 86_400_000_000 // rows, "us")
+    for first in range(0, rows, 2**20):
+        size = min(2**20, rows - first)
+        numbers = np.arange(first, first + size)
+        columns = {"at": pa.array(np.datetime64("2024-01-01", "us") + numbers * step)}
+        columns |= {name: pa.array(random.normal(size=size)) for name in NUMBERS}
+        columns |= {name: pa.array(random.integers(0, 1000, size)) for name in ("n0", "n1")}
+        levels = np.array(["ann", "bob", "cid", "dora"])
+        columns |= {name: pa.array(levels[random.integers(0, 4, size)]) for name in ("c0", "c1")}
+        table = pa.table(columns)
+        file = parquet.ParquetWriter(path, table.schema) if file is None else file
+        file.write_table(table)
+    if file is not None:
+        file.close()
+
+
+def write_in_parts(path: Path, folder: Path) -> None:
+    """As the step does it."""
+    file = TableFile(path, uri="rows.parquet", data=MODEL.data)
+    for name, span in SIDES.items():
+        rows = PinnedRows([file], MODEL, (span,), what="rows")
+        made = LabelledRows(rows, MODEL, None if name == "train" else "row")
+        made.check(whole_files=name == "train")
+        made.write(folder / name)
+
+
+def write_from_a_frame(path: Path, folder: Path) -> None:
+    """As the step did it: all rows in one frame."""
+    rows = read_table(path.read_bytes(), uri="rows.parquet", data=MODEL.data)
+    assert not file_breaches(rows, MODEL.data)
+    assert not find_breaches(COLUMNS, columns_of(rows))
+    for name, span in SIDES.items():
+        within = rows_within(rows, timestamp="at", spans=(span,))
+        made = with_labels(within, MODEL)[0]
+        if name != "train":
+            assert not find_breaches(COLUMNS, columns_of(within))
+            made = made.assign(**{CLUSTER: clusters_of(made, "row")})
+        (folder / name).write_bytes(to_parquet(made))
+
+
+WAYS = {"parts": write_in_parts, "frame": write_from_a_frame}
+
+
+def rows_digest(folder: Path) -> str:
+    """A digest of the rows and types of both files, however they are cut into groups."""
+    digest = hashlib.sha256()
+    for name in SIDES:
+        with parquet.ParquetFile(folder / name) as file:
+            digest.update(file.schema_arrow.to_string().encode())
+            for column in file.schema_arrow.names:
+                values = file.read(columns=[column]).column(0).to_pandas()
+                digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def measure(way: str, path: Path) -> None:
+    """In a process of its own: run one way, and print what it cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        WAYS[way](path, Path(folder))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cost = {
+            "peak_mb": round(used.ru_maxrss / 1024),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "rows": rows_digest(Path(folder))[:16],
+        }
+    print(json.dumps(cost))
+
+
+def main(given: list[str]) -> None:
+    ways = ["parts"] if "--parts-only" in given else list(WAYS)
+    found = {}
+    for rows in [int(each) for each in given if each.isdigit()] or [1_000_000]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "rows.parquet")
+            make_file(path, rows)
+            for way in ways:
+                command = [sys.executable, __file__, "measure", way, str(path)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                found[f"{rows:,} rows, {way}"] = json.loads(done.stdout)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["measure"]:
+        measure(sys.argv[2], Path(sys.argv[3]))
+    else:
+        main(sys.argv[1:])
