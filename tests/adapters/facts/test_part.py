@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.facts.fact_stores import AT, FULL, put, stand
+from adapters.facts.fact_stores import AT, FULL, STATE, put, stand, tip
+from git_commits import write_commit
 from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.git.repository import Git
@@ -109,6 +110,20 @@ def test_whatever_stands_in_an_unusual_place_the_same_is_read(crowded, another, 
     stand(crowded, where, kind)
 
     assert answers(another(), "m") == in_whole(another(), "m")
+
+
+def test_a_branch_that_goes_back_has_each_model_what_it_had(crowded, another):
+    store, git = another(), crowded._refs.git
+    before = tip(crowded)
+    assert store.read_snapshot("m").models["m"].holds == {"v1": HOLD}
+    other = write_commit(git, None, {"README.md": b"x"}, parents=[], message="x", author="A", at=AT)
+    git.push("origin", {STATE: (before, other)})
+    with pytest.raises(YardError, match="holds no facts"):
+        store.read_snapshot("mm")
+    git.push("origin", {STATE: (other, before)})
+
+    assert store.read_snapshot("mm").models["mm"].holds == {"v1": HOLD}
+    assert store.read_snapshot("m").models["m"].holds == {"v1": HOLD}
 
 
 def test_a_branch_of_other_files_is_refused_as_when_all_is_listed(store, another):

@@ -152,8 +152,10 @@ class FactReader:
         known, part = self._part
         if part.commit != commit:
             found = list_part(self._refs.git, commit, model)
-            self._part = known, part = model, found or part
-        return part if known == model and part.commit == commit else self.listing()
+            if found is None:
+                return self.listing()
+            self._part = known, part = model, found
+        return part if known == model else self.listing()
 
     def _way_back(self, commit: str) -> str:
         """The command that keeps what is there under another name, and restores the facts."""
