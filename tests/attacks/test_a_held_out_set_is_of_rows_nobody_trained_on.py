@@ -148,6 +148,16 @@ def test_old_data_that_is_gone_does_not_stop_a_new_version(checkout, caplog):
     assert "v1: not compared with the held-out rows" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"n": "code 7"}, {"n": 0.5}, {"x": [[1.0]] * 100}],
+    ids=["text", "fractions", "lists"],
+)
+def test_old_data_of_another_contract_does_not_stop_a_new_version(checkout, caplog, changed):
+    assert refusal(checkout, OTHER, champion=TRAIN.assign(**changed)) == ""
+    assert "v1: not compared with the held-out rows" in caplog.text
+
+
 def test_a_set_over_days_that_the_champion_trained_on_is_not_written(tmp_path):
     yard = drifting_yard(tmp_path)  # v2 trained on January to March and runs in production
     february = ("--data", "data/delays/2026-02.parquet", "--cluster", "date", "--role", "old")

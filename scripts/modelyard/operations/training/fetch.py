@@ -204,7 +204,7 @@ class _Trained:
                 for part in self._pinned.file(pin).parts():
                     keys.add(part)
                     is_empty = False
-            except (CannotAnswer, Refused, KeyError, TypeError) as error:
+            except (CannotAnswer, Refused, KeyError, TypeError, ValueError) as error:
                 # Old data may be gone, or of an older contract: that must not stop a new version.
                 logger.warning("%s: not compared with the held-out rows: %s", spec.version, error)
         keys.sort()
