@@ -86,6 +86,16 @@ def test_what_was_pinned_is_what_training_reads_whatever_the_checkout_has(yard):
     assert data.read(TRAIN) == LF
 
 
+@pytest.mark.parametrize("data", [TRAIN, "data/train.csv"])
+@pytest.mark.parametrize("target", ["/dev/full", "/dev/null/none"])
+def test_a_disk_without_room_for_a_copy_is_named_whoever_keeps_the_file(yard, data, target):
+    yard.write(data, LF)
+    yard.publish()
+    root = DataRoot(base=".", root=yard.root, commit=yard.git.rev_parse("HEAD"))
+    with pytest.raises(CannotAnswer, match=f"{target}: cannot be written"):
+        root.copy_pinned(DataFile(uri=data, sha256=sha256(LF).hexdigest()), Path(target))
+
+
 def test_a_pin_of_version_0_1_of_the_checkouts_bytes_is_still_read(yard):
     yard.write(".gitattributes", b"* text=auto\n")
     yard.write(TRAIN, CRLF)

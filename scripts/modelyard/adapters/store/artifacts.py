@@ -388,18 +388,30 @@ def copy_uri(uri: str, *, base: str, root: Path, target: Path) -> str:
         CannotAnswer: They are out of reach, or there is no room.
     """
     digest = hashlib.sha256()
-    try:
-        copy = target.open("wb")
-    except OSError as error:
-        raise _not_writable(target, error) from error
-    with copy, _opened(uri, base=base, root=root) as file:
+    with _writing(target), target.open("wb") as copy, _opened(uri, base=base, root=root) as file:
         while part := file.read(_PART_BYTES):
             digest.update(part)
-            try:
+            with _writing(target):  # here too: out of reach is only what is read
                 copy.write(part)
-            except OSError as error:
-                raise _not_writable(target, error) from error
     return digest.hexdigest()
+
+
+def write_copy(content: bytes, target: Path) -> None:
+    """Write bytes to this disk, as `copy_uri` does.
+
+    Raises:
+        CannotAnswer: There is no room.
+    """
+    with _writing(target):
+        target.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _not_writable(target, error) from error
 
 
 def data_address(uri: str, *, base: str, root: Path) -> str:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from modelyard.adapters.git.kept_files import read_kept
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.store.artifacts import copy_uri, data_address, read_uri, sha256_of
+from modelyard.adapters.store.artifacts import (
+    copy_uri,
+    data_address,
+    read_uri,
+    sha256_of,
+    write_copy,
+)
 from modelyard.domain.checks.pins import file_path, find_address_fault
 from modelyard.domain.specs.repository import DATA_ROOTS, Repository
 from modelyard.domain.specs.version import DataFile
@@ -63,7 +69,9 @@ class DataRoot:
             CannotAnswer: They are out of reach.
             Refused: The file has other bytes.
         """
-        content = self.read(file.uri)
+        return self._pinned_bytes(file, self.read(file.uri), version)
+
+    def _pinned_bytes(self, file: DataFile, content: bytes, version: str | None = None) -> bytes:
         if sha256_of(content) == file.sha256:
             return content
         # Version 0.1 pinned the checkout's bytes, in which Git may have changed line endings.
@@ -80,9 +88,14 @@ class DataRoot:
         """Copy the bytes that a pin names to this disk; see `read_pinned`.
 
         What Git does not keep is never in memory as a whole.
+
+        Raises:
+            CannotAnswer: They are out of reach, or there is no room.
+            Refused: The file has other bytes.
         """
-        if self.read_kept(file.uri) is not None:
-            target.write_bytes(self.read_pinned(file))
+        kept = self.read_kept(file.uri)
+        if kept is not None:
+            write_copy(self._pinned_bytes(file, kept), target)
             return
         found = copy_uri(file.uri, base=self.base, root=self.root, target=target)
         if found != file.sha256:
