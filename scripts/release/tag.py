@@ -58,8 +58,8 @@ def check_version(tag: str, project: bytes) -> None:
 
 def check_changes(tag: str, changes: bytes) -> None:
     """Raise `Refused` unless the newest section of the changes, which are published, is of it."""
-    newest = re.search(r"^## (.+)$", changes.decode(), re.MULTILINE)
-    heading = newest[1] if newest else ""
+    newest = re.search(r"^## (.+)$", changes.decode(errors="replace"), re.MULTILINE)
+    heading = newest[1].strip() if newest else ""
     if not re.fullmatch(rf"{re.escape(tag[1:])} - \d{{4}}-\d\d-\d\d", heading):
         raise Refused(
             f"the newest section of {CHANGES} of the main branch is {heading!r}",

@@ -229,6 +229,11 @@ def test_a_tag_names_the_newest_section_of_the_changes(newest):
         check_changes("v1.2.0", f"# Changelog\n\n## {newest}\n".encode())
 
 
+@pytest.mark.parametrize("rest", ["\r\n\r\n- Line ends of Windows.\r\n", "\n\n- Latin: \xe9\n"])
+def test_the_newest_section_is_read_whatever_bytes_the_changes_have(rest):
+    check_changes("v1.2.0", f"# Changelog\n\n## 1.2.0 - 2026-11-30{rest}".encode("latin-1"))
+
+
 def test_whatever_the_image_is_made_of_builds_it_again():
     lines = (ROOT / "Containerfile").read_text().splitlines()
     copied = [
