@@ -25,9 +25,9 @@ test: $(STAMP) ## run every check and every test, without Kubernetes and without
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 # The runtimes first, by their names: on a new machine they take most of the time.
-test-frameworks: $(STAMP) ## run the tests that install other libraries, and so need a package index; minutes
+test-frameworks: $(STAMP) ## run the tests that install other libraries, and so need a package index: this takes minutes
 	$(BIN)/python tests/frameworks/runtimes.py build
-	$(BIN)/python -m pytest -m frameworks -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m frameworks -n 2 --dist loadfile
 
 FRAMEWORKS := tests/frameworks/test_
 test-frameworks-short: $(STAMP) ## of these only LightGBM from a CSV to production, and XGBoost with other pins than the platform's
