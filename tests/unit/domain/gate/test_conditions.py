@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,23 @@ TABLE = {
 def test_a_condition_chooses_rows_and_never_those_without_a_value(text, rows):
     (names,) = slice_names((Slice(margin=0, where=text),), COLUMNS, TABLE).values()
     assert np.flatnonzero(names == text).tolist() == rows
+
+
+@pytest.fixture
+def _clock_of_new_york(monkeypatch):
+    """Sets the clock of the machine five hours behind UTC, until the end of the test."""
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_clock_of_new_york")
+def test_a_time_of_a_condition_is_in_utc_whatever_the_clock_of_the_machine():
+    where = (Slice(margin=0, where="day >= '2024-01-02T00:00Z'"),)
+    (names,) = slice_names(where, COLUMNS, TABLE).values()
+    assert np.flatnonzero(names != "").tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,13 @@ def test_a_profile_of_many_small_blocks_reads_its_columns_in_turns(monkeypatch):
     assert build_profile(table, COLUMNS, blocks, times=times) == whole
 
 
+def test_the_share_of_rows_that_are_there_twice_is_kept_with_six_digits():
+    table = {"x": np.array([1.0, 1.0, 2.0])}
+    times = np.full(3, DAY_ONE)
+    profile = build_profile(table, COLUMNS[:1], np.zeros(3, dtype=np.int64), times=times)
+    assert profile.to_document()["repeated"] == 0.666667
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_scale_of_values_without_a_spread_is_numpys_standard_deviation(seed):
     random = np.random.default_rng(seed)
