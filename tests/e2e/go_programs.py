@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,13 @@ from functools import cached_property
 from pathlib import Path
 
 from e2e.cluster.progress import say, step
+
+# How go says that it does not reach a module, or has no toolchain for it.
+_MISSED = re.compile(
+    "dial tcp|timeout|proxyconnect|handshake|lookup disabled|toolchain not available|requires go"
+    "|40[0-9] |410 |50[0-9] "
+)
+_SHOWN = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +68,33 @@ def is_possible(source: Source, cache: Path) -> bool:
     )
 
 
+def find_obstacle(source: Source, cache: Path) -> str | None:
+    """Why a program of the source that is not there cannot be built here; None if nothing is."""
+    if all(_path(source, program, cache).exists() for program in source.packages):
+        return None
+    if missing := _missing_tools(source):
+        return f"{' and '.join(missing)} not installed"
+    # The build needs all of it, so nothing is fetched in vain.
+    listed = subprocess.run(
+        ["go", "list", "-deps", "-tags", source.tags, *source.packages.values()],
+        cwd=source.folder, env=_environment(source), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = " ".join(listed.stderr.split())
+    if listed.returncode and not _MISSED.search(said):
+        raise SystemExit(said)
+    return said[-_SHOWN:] if listed.returncode else None
+
+
+def _environment(source: Source) -> dict[str, str]:
+    return {
+        **os.environ,
+        "CGO_ENABLED": "1" if source.cgo else "0",
+        # Only what go.sum names is compiled.
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+        "GOWORK": "off",
+    }
+
+
 def _path(source: Source, program: str, cache: Path) -> Path:
     return cache / "programs" / f"{source.folder.name}-{source.key}" / program
 
@@ -78,12 +113,6 @@ def _build(source: Source, program: str, path: Path) -> None:
     if source.prepare is not None:
         source.prepare(work)
     beside = path.with_name(f"{program}.new")
-    flags = {
-        "CGO_ENABLED": "1" if source.cgo else "0",
-        # Only what go.sum names is compiled.
-        "GOFLAGS": "-mod=readonly -buildvcs=false",
-        "GOWORK": "off",
-    }
     with step(f"built {program}"):
         subprocess.run(
             [
@@ -92,7 +121,7 @@ def _build(source: Source, program: str, path: Path) -> None:
             ],
             check=True,
             cwd=work,
-            env={**os.environ, **flags},
+            env=_environment(source),
         )
     _digest_path(path).write_text(_digest(beside))
     beside.replace(path)

@@ -8,7 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from e2e.cluster.layout import default_layout
-from e2e.go_programs import Source, build_program, is_possible
+from e2e.go_programs import Source, build_program, find_obstacle
+from possible import exit_if_possible
 
 _HERE = Path(__file__).resolve().parent
 
@@ -29,12 +30,14 @@ def program(source: Source) -> Path:
 
 
 def _main(verb: str) -> None:
-    """`build` what is missing, or end with 1 if that is not `possible`."""
+    """`build` what is missing, or say whether that is `possible`."""
     # Another OpenTofu and the real provider take their place.
     replaced = {OPENTOFU: "INFRASTRUCTURE_TOFU", PROVIDER: "INFRASTRUCTURE_PROVIDER"}
     sources = [source for source, name in replaced.items() if name not in os.environ]
     if verb == "possible":
-        sys.exit(0 if all(is_possible(each, default_layout().cache) for each in sources) else 1)
+        cache = default_layout().cache
+        obstacles = filter(None, (find_obstacle(each, cache) for each in sources))
+        exit_if_possible("tests with OpenTofu", next(obstacles, None))
     for each in sources:
         program(each)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from e2e.cluster.layout import default_layout
-from e2e.go_programs import Source, build_program, is_possible
+from e2e.go_programs import Source, build_program, find_obstacle
+from possible import exit_if_possible
 
 _PROGRAMS = Path(__file__).resolve().parent / "programs"
 _GITEA = "code.gitea.io/gitea"
@@ -51,10 +52,12 @@ def program(source: Source) -> Path:
 
 
 def _main(verb: str) -> None:
-    """`build` what is missing, or end with 1 if that is not `possible`."""
+    """`build` what is missing, or say whether that is `possible`."""
     sources = (GITEA, RUNNER, ACT)
     if verb == "possible":
-        sys.exit(0 if all(is_possible(each, default_layout().cache) for each in sources) else 1)
+        cache = default_layout().cache
+        obstacles = filter(None, (find_obstacle(each, cache) for each in sources))
+        exit_if_possible("tests on a Gitea", next(obstacles, None))
     for each in sources:
         program(each)
 
