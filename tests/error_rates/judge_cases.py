@@ -143,6 +143,18 @@ def _constant_of_stable(value: float, since: int = 0, until: int = 1000) -> Chan
     )
 
 
+def _in_turns(every: int) -> Change:
+    """Stable answers a constant in one look of so many."""
+
+    def change(canary: Arm, stable: Arm, random: Generator) -> None:
+        before = stable.score
+        stable.score = lambda rows, at: (
+            np.full(len(rows), 0.28) if at % every == 0 else before(rows, at)
+        )
+
+    return change
+
+
 def _answer(
     arm: Arm, score: Callable[[np.ndarray], np.ndarray], since: int = 0, until: int = 1000
 ) -> None:
@@ -156,6 +168,18 @@ def _answer(
 def _answers(score: Callable[[np.ndarray], np.ndarray], since: int = 0) -> Change:
     """The canary answers a function of what it should answer."""
     return lambda canary, stable, random: _answer(canary, score, since)
+
+
+def _a_constant_for(part: float) -> Change:
+    """The canary answers a constant for a part of the rows."""
+
+    def change(canary: Arm, stable: Arm, random: Generator) -> None:
+        before = canary.score
+        canary.score = lambda rows, at: np.where(
+            random.random(len(rows)) < part, 0.28, before(rows, at)
+        )
+
+    return change
 
 
 def _garbage(canary: Arm, stable: Arm, random: Generator) -> None:
@@ -392,6 +416,29 @@ CASES = (
             ("with segments", {"by_segments": True}),
             ("with shadow answers", {"is_shadowed": True}),
         )
+    ),
+    *(
+        Case(
+            name=f"stable answers a constant in one look of {every}, {how}",
+            change=_in_turns(every),
+            is_excused=True,
+            **known,
+        )
+        for every, how, known in (
+            (8, "and recovers", {}),
+            (4, "and recovers", {}),
+            (2, "and recovers", {}),
+            (4, "with segments", {"by_segments": True}),
+            (4, "with shadow answers", {"is_shadowed": True}),
+        )
+    ),
+    *(
+        Case(
+            name=f"a constant for 30 % of the rows, and for all of stable's in one look of {every}",
+            is_bad=True,
+            change=_all(_in_turns(every), _a_constant_for(0.3)),
+        )
+        for every in (8, 4)
     ),
     Case(name="healthy, 60 % zeros, with segments", world=ZEROS, by_segments=True),
     Case(name="healthy, 60 % zeros, with shadow answers", world=ZEROS, is_shadowed=True),

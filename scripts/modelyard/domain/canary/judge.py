@@ -15,11 +15,8 @@ from modelyard.domain.canary.arms import (
 from modelyard.domain.canary.error_rate import against_at_most
 from modelyard.domain.canary.feedback.findings import LiveLoss, UnreadLabels, feedback_finding
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions
-from modelyard.domain.canary.predictions import (
-    is_stable_doubtful,
-    prediction_findings,
-    trusted_looks,
-)
+from modelyard.domain.canary.predictions import prediction_findings
+from modelyard.domain.canary.promises.stable import is_stable_doubtful, trusted_looks
 from modelyard.domain.canary.request_metrics import (
     Finding,
     RequestMetric,

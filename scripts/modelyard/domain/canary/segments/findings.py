@@ -20,7 +20,8 @@ from modelyard.domain.canary.prediction_shift import (
     ShiftEvidence,
     expect_predictions,
 )
-from modelyard.domain.canary.predictions import PredictionTest, excuse_of
+from modelyard.domain.canary.predictions import excuse_of
+from modelyard.domain.canary.promises.comparison import PredictionTest
 from modelyard.domain.canary.request_metrics import Finding
 from modelyard.domain.canary.segments.cells import CELLS, segment_cell, segment_name
 from modelyard.domain.gate.slices import holm

@@ -17,13 +17,13 @@ TOGETHER = (1, 2, 4)
 """Looks that are held against held-out rows together: a look alone may have few rows."""
 
 
-def sound_looks(
+def far_looks(
     added: Floats, shares: Sequence[float], allowed: float, effects: Sequence[float]
 ) -> NDArray[np.bool_]:
-    """By sample, whether the look before it is as near to the shares as allowed, but for chance.
+    """By sample, whether the look before it is further from the shares than allowed and chance.
 
-    The look after one that is further counts as further too: what it counts may be of requests
-    that came before.
+    Looks that are not far by themselves are held against the shares together, without those that
+    are and the ones after them: one look of four that is broken says nothing of the other three.
 
     Args:
         added: What each sample adds by bin, shape (samples, k).
@@ -31,17 +31,57 @@ def sound_looks(
         allowed: The total variation distance that is allowed.
         effects: By sample, how many correlated rows count as one.
     """
-    effective, found = added.sum(axis=1) / np.asarray(effects), np.ones(len(added), dtype=np.bool_)
+    far, by_chance = np.zeros(len(added), dtype=np.bool_), distance_by_chance(shares, 1)
+    # So that one great request is not most of the looks that it is held together with.
+    discounted = added / np.asarray(effects)[:, None]
     for together in TOGETHER:
-        for start in range(0, len(added), together):
-            counts = added[start : start + together].sum(axis=0)
-            rows = float(effective[start : start + together].sum())
-            if not rows:
-                continue
-            distance = np.abs(counts / counts.sum() - np.asarray(shares)).sum() / 2
-            if distance > allowed + distance_by_chance(shares, rows):
-                found[start : start + together + 1] = False
+        starts, left = np.arange(0, len(added), together), ~and_next(far)
+        counts = np.add.reduceat(discounted * left[:, None], starts, axis=0)
+        rows = counts.sum(axis=1)
+        apart = np.abs(counts / np.maximum(rows, 1e-9)[:, None] - shares)
+        limits = allowed + by_chance / np.sqrt(np.maximum(rows, 1e-9))
+        found = (rows > 0) & (apart.sum(axis=1) / 2 > limits)
+        far |= np.repeat(found, together)[: len(added)] & left
+    return far
+
+
+def sound_looks(
+    added: Floats, shares: Sequence[float], allowed: float, effects: Sequence[float]
+) -> NDArray[np.bool_]:
+    """By sample, whether neither the look before it nor the one before that is far."""
+    return ~and_next(far_looks(added, shares, allowed, effects))
+
+
+def and_next(looks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """These looks, and the one after each: what it counts may be of requests that came before."""
+    found = looks.copy()
+    found[1:] |= looks[:-1]
     return found
+
+
+def distance_by_look(mine: Floats, expected: Floats, effects: Sequence[float]) -> float:
+    """The mean distance of an arm from what is expected of it in each look, less that by chance.
+
+    Over all looks together, differences of opposite directions cancel. Below 0 where chance
+    explains more than there is.
+
+    Args:
+        mine: What each sample adds by bin, shape (samples, k).
+        expected: What is expected beside as many rows of the other arm as it has, of that shape.
+        effects: By sample, how many correlated rows count as one.
+    """
+    each = np.asarray(effects)[:, None]
+    mine, expected = mine / each, expected / each
+    rows, others = mine.sum(axis=1), expected.sum(axis=1)
+    both = (rows > 0) & (others > 0)
+    if not both.any():
+        return 0.0
+    mine, expected, rows, others = mine[both], expected[both], rows[both], others[both]
+    apart = np.abs(mine / rows[:, None] - expected / others[:, None]).sum(axis=1) / 2
+    shares = expected.sum(axis=0) / others.sum()
+    deviation = 0.5 * np.sqrt(2 / math.pi * shares * (1 - shares)).sum()
+    chance = deviation * np.sqrt(1 / rows + 1 / others)
+    return float(np.average(apart - chance, weights=rows))
 
 
 def looks_with(totals: ArrayLike) -> NDArray[np.bool_]:
