@@ -74,8 +74,9 @@ def unhold(
 ) -> None:
     """Lift the hold of VERSION of MODEL: automation may release it again.
 
-    Where it was released before, it needs a new attempt, which this offers, and proposes with
-    --retry. Exit 3, with the hold in place, if that attempt can never be merged as things are.
+    In each environment where it was released before, it needs a new attempt. This offers the first,
+    and proposes it with --retry; once it is verified there, ask for the next with `modelyard
+    promote`. Exit 3, with the hold in place, if the attempt can never be merged as things are.
     """
     from modelyard.domain.chatops.commands import Promote, Unhold
     from modelyard.domain.chatops.typed import Typed
