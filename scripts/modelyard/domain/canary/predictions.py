@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from modelyard.domain.canary.arms import Arm
@@ -49,10 +49,10 @@ def prediction_findings(
     test = PredictionTest(expected=expected, radius=radius, effects=effects, alpha=alpha)
     found = test.shift(canary, stable)
     finding = _own_finding(test, found)
-    hidden = None if stable is None or finding.bad else hidden_by_stable(test, canary, stable)
-    if hidden is not None and stable is not None and (hidden.bad or not finding.missing):
+    hidden = None if finding.bad else hidden_finding(test, canary, stable)
+    if hidden is not None and (hidden.bad or not finding.missing):
         yield finding
-        yield _other_inputs(test, canary, stable, 1.0) or hidden
+        yield hidden
         return
     if finding.bad or finding.missing:
         other = excuse_of(test, canary, stable, least_rows=least_rows)
@@ -85,6 +85,29 @@ def excuse_of(
         return None
     found = _other_inputs(test, canary, stable, part)
     return found or excused_by_stable(test, canary, stable, least_rows)
+
+
+def hidden_finding(
+    test: PredictionTest,
+    canary: Arm,
+    stable: Arm | None,
+    *,
+    part: float = 1.0,
+    noise: Callable[[float], float] = lambda _: 0.0,
+) -> Finding | None:
+    """What all looks together do not show, as stable was broken in some; None if nothing.
+
+    Args:
+        test: As in `excuse_of`.
+        canary: As there.
+        stable: As there.
+        part: As there.
+        noise: By how many rows there are, how far beyond the radius they may be by chance.
+    """
+    if stable is None:
+        return None
+    hidden = hidden_by_stable(test, canary, stable, noise=noise)
+    return hidden and (_other_inputs(test, canary, stable, part) or hidden)
 
 
 def _own_finding(test: PredictionTest, found: ShiftEvidence) -> Finding:

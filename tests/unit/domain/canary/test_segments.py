@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -152,6 +153,47 @@ def test_a_stable_arm_that_breaks_in_a_segment_fails_no_healthy_canary():
     verdict = judged(HEALTHY, GARBAGE)
     assert verdict.outcome is not Outcome.FAIL
     assert "where carrier = UA: an incident of stable" in verdict.reason
+
+
+def in_turns(per_look, answers, looks):
+    """Counters after each look, of which each has its own answers for UA; AA is as held out."""
+    segments, total, found = {}, np.zeros(4), []
+    for look in range(looks + 1):
+        for level in ("AA", "UA") if look else ():
+            values = answers(look) if level == "UA" else SPREAD[:4]
+            for value in values:
+                place = int(np.searchsorted(GRID.edges, value, side="right"))
+                name = segment_name("carrier", segment_cell(level), place)
+                rows = per_look // (2 * len(values))
+                segments[name] = segments.get(name, 0) + rows
+                total[np.searchsorted((0.25, 0.5, 0.75), value)] += rows
+        found.append(
+            Counts(
+                requests={"2xx": look * per_look},
+                rows=look * per_look,
+                predictions=tuple(total.astype(int).tolist()),
+                segments=dict(segments),
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize("looks", [20, 40, 80])
+def test_a_bad_segment_does_not_hide_behind_a_stable_that_is_broken_in_turns(looks):
+    def said(*answers):
+        stable = in_turns(800, lambda look: SPREAD[:4] if look % 4 else [0.99] * 4, looks)
+        pairs = zip(in_turns(200, lambda _: answers, looks), stable, strict=True)
+        samples = tuple(
+            Sample(at=START + look * timedelta(seconds=30), counts={"v2": mine, "v1": others})
+            for look, (mine, others) in enumerate(pairs)
+        )
+        return judged(HEALTHY, HEALTHY, samples=samples)
+
+    assert said(*SPREAD[:4]).outcome is Outcome.PASS
+    verdict = said(0.1, *[0.3] * 5, *[0.6] * 5, *[0.8] * 4, *[0.99] * 5)  # off by .2
+    assert verdict.outcome is Outcome.FAIL
+    assert "where carrier = UA: an incident of stable: in" in verdict.reason
+    assert verdict.columns == ("carrier",)
 
 
 def test_segments_with_few_held_out_rows_promise_nothing():

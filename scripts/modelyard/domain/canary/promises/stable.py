@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -105,14 +105,16 @@ def excused_by_stable(
     return replace(excuse, text=f"{text}; the canary's are as expected")
 
 
-def hidden_by_stable(test: PredictionTest, canary: Arm, stable: Arm) -> Finding | None:
+def hidden_by_stable(
+    test: PredictionTest, canary: Arm, stable: Arm, *, noise: Callable[[float], float]
+) -> Finding | None:
     """What does not show in all looks together, as stable was broken in some; None if nothing.
 
     Differences of opposite directions cancel: what a canary always answers may be the mean of
     what such a stable release does. So the canary must keep the radius in the looks in which stable
     was in order too. Where these are too few, and the two differ look by look, nothing is decided,
     unless the canary's predictions are those on held-out rows. Traffic that moved for both moves
-    both in each look.
+    both in each look. `noise` is that of `hidden_finding`.
     """
     if not test.expected.stable_shares:
         return None
@@ -121,12 +123,15 @@ def hidden_by_stable(test: PredictionTest, canary: Arm, stable: Arm) -> Finding 
         return None
     if not both.is_enough:
         own = test.alone(test.expected.shares)
-        if _keeps(own, canary.predictions) or both.distance_by_look <= test.allowed:
+        alone = own.shift_of(canary.predictions)
+        limit = test.allowed + noise(alone.effective)
+        if _keeps(own, alone) or both.distance_by_look <= limit:
             return None
         missing = "predictions of stable as on held-out rows"
         return Finding(text=both.text, missing=missing, numbers=both.numbers)
     found = both.found
-    if not found.evidence.ever_rejects(test.alpha) and found.distance <= test.allowed:
+    is_far = found.distance > test.allowed + noise(found.effective)
+    if not found.evidence.ever_rejects(test.alpha) and not is_far:
         return None
     return Finding(
         text=f"{both.text}; in the others the canary's differ by {found.distance:.2f} from the "
@@ -258,7 +263,8 @@ def _beside(
     either, the traffic may have changed or both may be broken, and nothing is decided, unless the
     canary is further away than the radius and stable's distance together.
     """
-    if _keeps(test.alone(test.expected.shares), mine):
+    own = test.alone(test.expected.shares)
+    if _keeps(own, own.shift_of(mine)):
         return excuse
     wider = min(1.0, test.allowed + off)
     if test.shift_of(mine, others, allowed=wider).evidence.ever_rejects(test.alpha):
@@ -266,9 +272,8 @@ def _beside(
     return replace(excuse, missing="predictions of canary or stable as on held-out rows")
 
 
-def _keeps(own: PredictionTest, predictions: Histograms) -> bool:
-    """Whether predictions are within the radius of those on held-out rows."""
-    found = own.shift_of(predictions)
+def _keeps(own: PredictionTest, found: ShiftEvidence) -> bool:
+    """Whether an arm is within the radius of its own held-out rows."""
     return not found.evidence.ever_rejects(own.alpha) and found.distance <= own.allowed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ from modelyard.domain.canary.prediction_shift import (
     ShiftEvidence,
     expect_predictions,
 )
-from modelyard.domain.canary.predictions import excuse_of
+from modelyard.domain.canary.predictions import excuse_of, hidden_finding
 from modelyard.domain.canary.promises.comparison import PredictionTest
 from modelyard.domain.canary.request_metrics import Finding
 from modelyard.domain.canary.segments.cells import CELLS, segment_cell, segment_name
@@ -183,9 +183,15 @@ def _findings_of(
     *,
     bad: bool,
 ) -> Iterator[Finding]:
-    if not bad and not _is_far(test, found):
-        return
     where = f"where {promise.title}"
+    hidden = None if bad else hidden_finding(test, *arms, part=_part(*arms), noise=_noise_of(test))
+    is_far = found.distance > test.allowed + _noise_of(test)(found.effective)
+    if hidden is not None and (hidden.bad or not is_far):
+        columns = hidden.columns or (promise.column,)
+        yield replace(hidden, text=f"{where}: {hidden.text}", columns=columns, numbers={})
+        return
+    if not bad and not is_far:
+        return
     if (excuse := excuse_of(test, *arms, least_rows=LEAST_LIVE, part=_part(*arms))) is not None:
         text = f"{where}: {excuse.text}" if excuse.text else ""
         yield replace(excuse, text=text, numbers={})
@@ -207,13 +213,16 @@ def _part(canary: Arm, stable: Arm | None) -> float:
     return min(1.0, max(shares)) or 1.0
 
 
-def _is_far(test: PredictionTest, found: ShiftEvidence) -> bool:
-    """Whether a segment with enough rows is beyond the radius by more than chance."""
-    if found.effective < LEAST_LIVE:
-        return False
-    # Twice what chance adds to a total variation distance of so many rows, and as much of stable's.
-    noise = 2 * math.sqrt(len(test.expected.shares) / (math.pi * found.effective))
-    return found.distance > test.allowed + noise
+def _noise_of(test: PredictionTest) -> Callable[[float], float]:
+    """By how many rows a segment has, how far beyond the radius it may be by chance."""
+
+    def noise(effective: float) -> float:
+        if effective < LEAST_LIVE:
+            return math.inf
+        # Twice what chance adds to a total variation distance, and as much of stable's.
+        return 2 * math.sqrt(len(test.expected.shares) / (math.pi * effective))
+
+    return noise
 
 
 def _arm_of(arm: Arm, promise: SegmentPromise) -> Arm:
