@@ -15,7 +15,7 @@ import pytest
 
 from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.isolation.confinement import Reach, find_means
-from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
+from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in, start_closed_in
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
@@ -30,7 +30,7 @@ from modelyard.operations.runtimes.scoring import Artifact, Scored, measured_alo
 from modelyard.serving.documents import write_serving
 from runtimes import own_runtime
 from serving.artifacts import MODEL, flights
-from serving.running import preloaded_socket
+from serving.running import preloaded_socket, until
 
 SECRET = "a-token-of-the-forge"
 WAYS = {
@@ -168,6 +168,26 @@ def test_the_socket_that_a_server_answers_on_connects_to_nothing(way: str, tmp_p
         ended = run_closed_in(command)
 
     assert (ended.exit_code, command.log.read_text()) == (0, "")
+
+
+def test_nobody_else_can_take_the_port_while_a_server_loads_its_model(tmp_path: Path) -> None:
+    own, port = tmp_path / "own", free_port(f"{tmp_path}")
+    own.mkdir()
+    command = ClosedCommand(
+        command=["python", "-c", "import time; print('loads', flush=True); time.sleep(60)"],
+        cwd=own,
+        environment=model_environment(own),
+        log=tmp_path / "log",
+        folder=tmp_path / "supervisor",
+        reach=reach_of_model(own_runtime(), readable=(), writable=own),
+        limits=limits_of_model(MODEL, 60),
+        port=port,
+    )
+    with start_closed_in(command), socket.socket() as other:
+        until(lambda: command.log.exists() and "loads" in command.log.read_text())
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="Address already in use"):
+            other.bind(("127.0.0.1", port))
 
 
 ANSWERS = """

@@ -6,7 +6,10 @@ import json
 import shutil
 import socket
 import sys
+import threading
 from dataclasses import replace
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +20,12 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
+from modelyard.adapters.cluster.local_servers import free_port
 from modelyard.adapters.isolation.task import Limits
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.artifact_formats import FORMATS
 from modelyard.domain.isolation import Unisolated
-from modelyard.domain.server_arguments import server_arguments
+from modelyard.domain.server_arguments import RELEASE_HEADER, server_arguments
 from modelyard.domain.specs.model import ArtifactPolicy, Trusted
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes.closed_in import limits_of_model
@@ -30,6 +34,7 @@ from modelyard.operations.training.verify import verify_server
 from modelyard.serving.artifact import describe_artifact
 from modelyard.serving.documents import write_golden, write_serving
 from modelyard.serving.predictor import load_predictor
+from modelyard.serving.probe import Probe
 from runtimes import own_runtime
 from serving.artifacts import MODEL, TRUSTED, flights, shared_artifact
 from serving.running import preloaded_socket
@@ -152,6 +157,53 @@ def test_a_fault_of_the_machine_is_no_answer_about_the_version(monkeypatch: pyte
 
         with pytest.raises(CannotAnswer, match="Address already in use"):
             verify_server(shared_job())
+
+
+class _Other(BaseHTTPRequestHandler):
+    """What another yard of this machine verifies: ready, and quick to answer."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(HTTPStatus.OK)
+        self.send_header(RELEASE_HEADER, "verify")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_GET  # noqa: N815 - named by the standard library
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_no_other_server_is_believed_and_each_verification_has_a_port_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked = shared_job()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        names: list[str] = []
+        monkeypatch.setattr(
+            verify, "free_port", lambda name: names.append(name) or other.server_port
+        )
+        for _ in range(2):
+            with pytest.raises(CannotAnswer, match=r"another server|Address already in use"):
+                verify_server(asked)
+        other.shutdown()
+    assert (len(set(names)), asked.written) == (2, {})
+
+
+@pytest.mark.parametrize("port", ["taken", "free"])
+def test_a_server_that_ends_is_not_blamed_for_a_port_that_somebody_took(
+    port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = other.getsockname()[1] if port == "taken" else free_port(str(tmp_path))
+        command = SimpleNamespace(port=number, log=tmp_path / "log")
+        ended: Any = SimpleNamespace(poll=lambda: 1)
+        monkeypatch.setattr(verify, "_exceeded", lambda *_: None)
+        with pytest.raises(CannotAnswer if port == "taken" else Refused):
+            verify._wait_until_ready(shared_job(), Probe("", "m", "r"), ended, command)
 
 
 def test_a_server_that_exceeds_a_limit_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from modelyard.domain.specs.model import DEFAULT_QUEUE
 
+RELEASE_HEADER = "x-modelyard-release"
+"""The header in which a server names the release that it was started for."""
+
 
 def server_arguments(
     *,

@@ -7,9 +7,12 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from http.client import HTTPResponse
 from typing import Any
 
+from modelyard.domain.server_arguments import RELEASE_HEADER
 from modelyard.domain.specs.contract import Column
+from modelyard.errors import CannotAnswer
 from modelyard.serving.inputs import tensors_of_rows
 
 READY_TIMEOUT = 2.0
@@ -17,22 +20,29 @@ ANSWER_TIMEOUT = 30.0
 
 
 class Probe:
-    """A client of one model server.
+    """A client of one model server, which believes no other that answers in its place.
 
     Args:
         url: The server's address, without a path.
         model: The model's name.
+        release: The release that the server was started for.
     """
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(self, url: str, model: str, release: str) -> None:
         self._url = url
         self._model = model
+        self._release = release
 
     def is_ready(self) -> bool:
-        """Whether the server reports the model as ready: its golden rows match."""
+        """Whether the server reports the model as ready: its golden rows match.
+
+        Raises:
+            CannotAnswer: Another server answers.
+        """
         address = f"{self._url}/v2/models/{self._model}/ready"
         try:
             with urllib.request.urlopen(address, timeout=READY_TIMEOUT) as answer:  # noqa: S310 - our own address
+                self._check_server(answer)
                 return bool(answer.status == HTTPStatus.OK)
         except OSError:
             return False
@@ -40,7 +50,11 @@ class Probe:
     def p95_ms(
         self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, requests: int
     ) -> float:
-        """The 95th percentile of the latency of that many requests for these rows, in ms."""
+        """The 95th percentile of the latency of that many requests for these rows, in ms.
+
+        Raises:
+            CannotAnswer: Another server answers.
+        """
         body = json.dumps({"inputs": tensors_of_rows(columns, rows)}).encode()
         times = []
         for _ in range(requests):
@@ -56,4 +70,9 @@ class Probe:
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310 - our own address
+            self._check_server(answer)
             answer.read()
+
+    def _check_server(self, answer: HTTPResponse) -> None:
+        if answer.headers.get(RELEASE_HEADER) != self._release:
+            raise CannotAnswer(f"another server answers at {self._url}", hint="run it again")

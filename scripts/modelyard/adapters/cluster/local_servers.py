@@ -7,7 +7,6 @@ import http.client
 import json
 import socket
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.adapters.runtimes.environments import Runtime
-from modelyard.domain.server_arguments import server_arguments
+from modelyard.domain.server_arguments import RELEASE_HEADER, server_arguments
 from modelyard.domain.server_fault import (
     FAULT_HEADER,
     Blame,
@@ -141,7 +140,7 @@ class LocalServers:
         finally:
             connection.close()
         # A port may have been taken over by another server since it was chosen.
-        if answer.headers.get("x-modelyard-release") != server.release:
+        if answer.headers.get(RELEASE_HEADER) != server.release:
             why = f"another server listens on port {server.port}"
             return Readiness(ready=False, fault=infrastructure_fault(why))
         if answer.status == http.client.OK:
@@ -216,9 +215,17 @@ def free_port(whose: str) -> int:
     first = int(hashlib.sha256(whose.encode()).hexdigest()[:8], 16)
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind((HOST, port))
-                return port
+        if is_port_free(port):
+            return port
     raise CannotAnswer(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free on {HOST}")
+
+
+def is_port_free(port: int) -> bool:
+    """Whether nobody listens on a port now; another process may still have chosen it, too."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

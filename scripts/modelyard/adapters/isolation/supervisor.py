@@ -220,10 +220,14 @@ class _Supervisor:
 
 
 def _bind(port: int) -> socket.socket:
-    """A socket of the machine's network, which what is closed in can neither make nor connect."""
+    """A socket of the machine's network, which what is closed in can neither make nor connect.
+
+    It listens, since before that another process may bind the same port.
+    """
     found = socket.socket()
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.bind(("127.0.0.1", port))
+    found.listen()
     return found
 
 

@@ -12,10 +12,9 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from modelyard.adapters.cluster.endpoints import Endpoint, endpoints_path, read_endpoints
+from modelyard.domain.server_arguments import RELEASE_HEADER
 
 UNREACHABLE = "unreachable"
-RELEASE_HEADER = "x-modelyard-release"
-"""The header in which a server names the release it serves."""
 
 # A loaded server may be slow; an answer that takes longer counts as unreachable.
 _SECONDS = 30.0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.cluster.local_servers import free_port
+from modelyard.adapters.cluster.local_servers import HOST, free_port, is_port_free
 from modelyard.adapters.isolation.run import ClosedCommand, read_ended, start_closed_in
 from modelyard.adapters.processes.start import Running
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.domain.server_arguments import server_arguments
+from modelyard.errors import CannotAnswer
 from modelyard.operations.runtimes.closed_in import (
     EXCEEDED,
     limits_of_model,
@@ -41,8 +43,9 @@ def verify_server(job: Job) -> None:
         target = Path(name) / "artifact"
         folder = fetch_artifact(job.store, artifact["digest"], target, job.asked_signature())
         refuse_unisolated_model(job.model, job.unisolated, Path(name))
-        command = _command(job, artifact, folder, runtime)
-        probe = Probe(f"http://127.0.0.1:{command.port}", job.model_name)
+        release = f"verify-{secrets.token_hex(8)}"
+        command = _command(job, artifact, folder, runtime, release)
+        probe = Probe(f"http://{HOST}:{command.port}", job.model_name, release)
         with start_closed_in(command) as running:
             try:
                 _wait_until_ready(job, probe, running, command)
@@ -60,12 +63,15 @@ def verify_server(job: Job) -> None:
     logger.info("%d golden rows match, p95 %.1f ms", len(golden.rows), p95)
 
 
-def _command(job: Job, artifact: dict[str, Any], folder: Path, runtime: Runtime) -> ClosedCommand:
+def _command(
+    job: Job, artifact: dict[str, Any], folder: Path, runtime: Runtime, release: str
+) -> ClosedCommand:
     """The server, which reaches its artifact and answers on a port, and nothing else."""
-    port, own = free_port(f"{job.model_name}-{job.version}"), folder.parent / "own"
+    # Two yards of one machine may verify the same version at the same moment.
+    port, own = free_port(str(folder)), folder.parent / "own"
     own.mkdir()
     return ClosedCommand(
-        command=["modelyard", *_arguments(job, artifact, folder, port, runtime)],
+        command=["modelyard", *_arguments(job, artifact, folder, port, runtime, release)],
         cwd=own,
         environment=model_environment(own),
         log=folder.parent / "server.log",
@@ -78,13 +84,13 @@ def _command(job: Job, artifact: dict[str, Any], folder: Path, runtime: Runtime)
 
 
 def _arguments(
-    job: Job, artifact: dict[str, Any], folder: Path, port: int, runtime: Runtime
+    job: Job, artifact: dict[str, Any], folder: Path, port: int, runtime: Runtime, release: str
 ) -> list[str]:
     policy = job.model.artifact
     return server_arguments(
         model=job.model_name,
         version=job.version,
-        release="verify",
+        release=release,
         artifact=artifact["digest"],
         folder=str(folder),
         formats=policy.accepted_formats,
@@ -97,9 +103,11 @@ def _arguments(
 
 def _wait_until_ready(job: Job, probe: Probe, running: Running, command: ClosedCommand) -> None:
     deadline, log = time.monotonic() + READY_SECONDS, command.log
-    while not probe.is_ready():
-        if running.poll() is not None or time.monotonic() > deadline:
+    while (ended := running.poll() is not None) or not probe.is_ready():
+        if ended or time.monotonic() > deadline:
             exceeded = _exceeded(running, command)
+            if ended and not exceeded and not is_port_free(command.port or 0):
+                raise CannotAnswer(f"port {command.port} was taken meanwhile", hint="run it again")
             last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
             start = f"does not start on the artifact: {' | '.join(last)}"
             raise job.refuse(f"the server {exceeded or start}", folder=log.parent)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from modelyard.domain.server_arguments import RELEASE_HEADER
 from modelyard.domain.server_fault import FAULT_HEADER, Blame
 from modelyard.serving.http.dialects import MLFLOW, OPEN_INFERENCE, Dialect
 from modelyard.serving.http.inference import Inference
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from modelyard.serving.payload_log import PayloadLog
     from modelyard.serving.served_model import ServedModel
     from modelyard.serving.shadow.copies import Shadow
-
-RELEASE_HEADER = "x-modelyard-release"
 
 RETRY_SECONDS = "1"
 """When a client that found the queue full may come again."""
