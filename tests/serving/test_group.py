@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import multiprocessing
 import os
@@ -13,6 +14,9 @@ from contextlib import contextmanager
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+import psutil
+import pytest
+
 from modelyard.adapters.processes.process_table import find_process
 from modelyard.adapters.processes.start import is_process_alive
 from modelyard.errors import CannotAnswer, YardError
@@ -20,6 +24,7 @@ from modelyard.serving.workers.group import Group, Work, bound_socket, shared_by
 from modelyard.serving.workers.shared import Shared
 from serving.running import until
 
+STOP_SECONDS = 0.5
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -48,7 +53,12 @@ def _run(folder: Path, work: Work, port: int) -> None:
     with bound_socket("127.0.0.1", port) as listening, shared_by(2) as shared:
         try:
             Group(
-                2, work, shared=shared, listening=listening, forget=forget, stop_seconds=0.5
+                2,
+                work,
+                shared=shared,
+                listening=listening,
+                forget=forget,
+                stop_seconds=STOP_SECONDS,
             ).run()
         except YardError as error:
             note(folder / "error", error.message)
@@ -149,10 +159,39 @@ def test_a_worker_that_does_not_end_is_killed_and_what_it_began_is_forgotten(tmp
     assert sorted(first_words(tmp_path / "forgotten")) == sorted(started)
 
 
-def test_a_worker_that_does_not_end_with_its_parent_is_killed_after_as_long(tmp_path: Path):
-    with group(tmp_path, goes_on) as parent:
+def hangs(folder: Path, number: int, shared: Shared) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    shared.wait_for_all(number)
+    note(folder / f"serves-{number}", os.getpid())
+    ctypes.PyDLL(None).sleep(60)  # unlike what CDLL calls, it keeps the interpreter's lock
+
+
+@pytest.mark.parametrize("work", [goes_on, hangs])
+def test_a_worker_that_does_not_end_with_its_parent_is_killed_after_as_long(work, tmp_path: Path):
+    with group(tmp_path, work) as parent:
         until(lambda: lines(tmp_path / "serves-0") and lines(tmp_path / "serves-1"))
         workers = [find_process(*first_words(tmp_path / f"serves-{number}")) for number in (0, 1)]
+        before = time.monotonic()
         parent.kill()
         until(lambda: not any(each and is_process_alive(each) for each in workers))
     assert None not in workers
+    assert 0.9 * STOP_SECONDS < time.monotonic() - before < 30
+
+
+def test_what_sees_to_the_end_of_a_worker_ends_with_it(tmp_path: Path):
+    with group(tmp_path, serve) as parent:
+        until(lambda: lines(tmp_path / "serves-0") and lines(tmp_path / "serves-1"))
+        [worker] = first_words(tmp_path / "serves-0")
+        below = psutil.Process(parent.pid).children(recursive=True)
+        guards = [each for each in below if each.ppid() == worker]
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not any(map(is_running, guards)))
+    assert len(guards) == 1
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it is neither gone nor left for nobody to take note of."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import select
 import signal
 import socket
-import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +22,9 @@ from modelyard.serving.scoring import Failure, failure_of
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 LOOK_SECONDS = 0.02
 """Between two looks at how far the others have come."""
+
+_GUARD_SECONDS = 1.0  # between two looks at whether a worker is still there
+_MOST_FILES = 1024  # that are open in a worker before it has begun
 
 
 class OneAtATime(socket.socket):
@@ -99,19 +102,30 @@ class Shared:
     def end_with_parent(self, *, stop_seconds: float) -> None:
         """End this process as by SIGTERM when the parent is gone, however that ended.
 
+        A fork sees to it, which ends with this process: no thread runs while a library keeps the
+        interpreter's lock. There must be no other thread yet.
+
         Args:
             stop_seconds: How long that may take; the process is killed then, as by the parent.
         """
         os.close(self.held)
+        worker = os.getpid()
+        if os.fork() == 0:
+            try:
+                self._guard(worker, stop_seconds)
+            finally:
+                os._exit(0)
 
-        def wait() -> None:
-            with suppress(OSError):
-                os.read(self.alive, 1)
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(stop_seconds)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        threading.Thread(target=wait, name="parent", daemon=True).start()
+    def _guard(self, worker: int, stop_seconds: float) -> None:
+        os.dup2(self.alive, 0)
+        os.closerange(3, _MOST_FILES)  # by one the parent sees a worker's end, and one is the port
+        while os.getppid() == worker and not select.select([0], [], [], _GUARD_SECONDS)[0]:
+            pass
+        deadline = time.monotonic() + stop_seconds
+        _signal_parent(worker, signal.SIGTERM)
+        while os.getppid() == worker and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        _signal_parent(worker, signal.SIGKILL)
 
     def tell_failure(self, number: int, error: YardError) -> None:
         """Write down for the parent why this worker ends."""
@@ -130,3 +144,8 @@ class Shared:
 
     def _failure(self, number: int) -> Path:
         return self.folder / f"failure-{number}.json"
+
+
+def _signal_parent(process: int, number: signal.Signals) -> None:
+    if os.getppid() == process:  # else it has ended, and the number may be another process's
+        os.kill(process, number)
