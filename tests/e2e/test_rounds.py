@@ -51,8 +51,10 @@ def test_an_approved_release_answers_within_seconds(settled: Fork, measured: Mea
             until("a pod of it answers", answering(fork, release), seconds=120)
             measured.add(ANSWERS, time.time() - at)
             until("all agree", lambda: agrees(fork, wine.MODEL, "canary", "v1"), seconds=240)
-            # A hold is what the next round lifts.
+            # A hold is what the next round lifts, once v2 has gone back everywhere.
             until("v2 is on hold", lambda: is_held(fork), seconds=60)
+            for environment in ("staging", "dev"):
+                delivery.verified(fork, wine.MODEL, environment, "v1")
 
     check(measured, ANSWERS)
 
