@@ -25,6 +25,7 @@ from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import taken_over
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
+from modelyard.domain.specs.repository import Repository
 from modelyard.domain.verdict import Verdict
 from modelyard.operations.reconcile.changes import promotion_change, record_change
 from modelyard.operations.reconcile.collect import collect_world
@@ -32,7 +33,7 @@ from operations.fakes import FolderRegistry
 from operations.yard import MODEL, Yard, new_yard
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "output"
-IMAGE = "localhost/modelyard:1"
+IMAGE = Repository().server_image
 
 
 @dataclass(frozen=True)
