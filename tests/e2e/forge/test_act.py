@@ -111,7 +111,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ".github/workflows/images.yml": [OWN],
         ".github/workflows/reconcile.yml": [OWN],
         ".github/workflows/release.yml": [OWN, OWN],
-        ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN, OWN, OWN],
+        ".github/workflows/toolkit.yml": [OWN, OWN, OWN, OWN, OWN, OWN, OWN],
     }
     counted = git(tmp_path / "copy", "diff", "--numstat")
     assert [line.split() for line in counted.splitlines()] == [
