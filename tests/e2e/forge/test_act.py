@@ -121,7 +121,7 @@ def test_the_copy_differs_only_in_what_act_cannot_read(tmp_path: Path):
         ["1", "1", ".github/workflows/images.yml"],
         ["1", "1", ".github/workflows/reconcile.yml"],
         ["2", "2", ".github/workflows/release.yml"],
-        ["6", "6", ".github/workflows/toolkit.yml"],
+        ["7", "7", ".github/workflows/toolkit.yml"],
     ]
 
 
