@@ -16,8 +16,8 @@ from e2e.cluster.progress import say, step
 
 # How go says that it does not reach a module, or has no toolchain for it.
 _MISSED = re.compile(
-    "dial tcp|timeout|proxyconnect|handshake|lookup disabled|toolchain not available|requires go"
-    "|40[0-9] |410 |50[0-9] "
+    "dial tcp|read tcp|timeout|proxyconnect|handshake|x509|lookup disabled|requires go"
+    r"|toolchain not available|: 4(?:0\d|10) |: 50\d "
 )
 _SHOWN = 300
 
@@ -79,7 +79,8 @@ def find_obstacle(source: Source, cache: Path) -> str | None:
         ["go", "list", "-deps", "-tags", source.tags, *source.packages.values()],
         cwd=source.folder, env=_environment(source), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = " ".join(listed.stderr.split())
+    lines = [line for line in listed.stderr.splitlines() if not line.startswith("go: downloading")]
+    said = " ".join(" ".join(lines).split())
     if listed.returncode and not _MISSED.search(said):
         raise SystemExit(said)
     return said[-_SHOWN:] if listed.returncode else None

@@ -117,6 +117,8 @@ class Shared:
                 os._exit(0)
 
     def _guard(self, worker: int, stop_seconds: float) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)  # it ends with its worker, not with the terminal
         os.dup2(self.alive, 0)
         os.closerange(3, _MOST_FILES)  # by one the parent sees a worker's end, and one is the port
         while os.getppid() == worker and not select.select([0], [], [], _GUARD_SECONDS)[0]:

@@ -425,3 +425,20 @@ def test_few_rows_of_a_healthy_canary_beside_a_stable_that_was_broken_do_not_fai
         for _ in range(20)
     ]
     assert sum(failed) == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.12, 0.1), (0.14, 0.14), (0.13, 0.12), (0.1, 0.08)])
+@pytest.mark.parametrize("looks", [34, 45, 60])
+def test_a_canary_that_was_off_beside_stable_does_not_pass_once_stable_breaks(low, high, looks):
+    canary = (0.25 - low, 0.25, 0.25, 0.25 + low)
+    before = (0.25 + high, 0.25, 0.25, 0.25 - high)
+    stable = counted(800, lambda look: before if look < 30 else LAST, looks)
+    verdict = judged(counted(200, always(canary), looks), stable)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "predictions within 0.15 while stable's are as on held-out rows" in verdict.reason
+
+
+@pytest.mark.parametrize("looks", [30, 45, 60])
+def test_a_healthy_canary_passes_though_stable_breaks_and_stays_broken(looks):
+    stable = counted(800, lambda look: LEVEL if look < 20 else LAST, looks)
+    assert judged(counted(200, always(LEVEL), looks), stable).outcome is Outcome.PASS
