@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
 import numpy as np  # noqa: E402 - after the paths
-import pandas as pd  # noqa: E402
-import pyarrow as pa  # noqa: E402
-from pyarrow import parquet  # noqa: E402
+import pandas as pd  # noqa: E402 - after the paths
+import pyarrow as pa  # noqa: E402 - after the paths
+from pyarrow import parquet  # noqa: E402 - after the paths
 
-from modelyard.adapters.store.table_files import read_table  # noqa: E402
-from modelyard.adapters.store.table_parts import TableFile  # noqa: E402
-from modelyard.adapters.store.tables import (  # noqa: E402
+from modelyard.adapters.store.table_files import read_table  # noqa: E402 - after the paths
+from modelyard.adapters.store.table_parts import TableFile  # noqa: E402 - after the paths
+from modelyard.adapters.store.tables import (  # noqa: E402 - after the paths
     CLUSTER,
     clusters_of,
     columns_of,
@@ -36,11 +36,14 @@ from modelyard.adapters.store.tables import (  # noqa: E402
     to_parquet,
     with_labels,
 )
-from modelyard.domain.specs.contract import Column, find_breaches  # noqa: E402
-from modelyard.domain.specs.interval import Interval  # noqa: E402
-from modelyard.domain.specs.model import DataContract, Target, Task  # noqa: E402
-from modelyard.operations.training.rows import LabelledRows, PinnedRows  # noqa: E402
-from operations.training_job import model_of  # noqa: E402
+from modelyard.domain.specs.contract import Column, find_breaches  # noqa: E402 - after the paths
+from modelyard.domain.specs.interval import Interval  # noqa: E402 - after the paths
+from modelyard.domain.specs.model import DataContract, Target, Task  # noqa: E402 - after the paths
+from modelyard.operations.training.rows import (  # noqa: E402 - after the paths
+    LabelledRows,
+    PinnedRows,
+)
+from operations.training_job import model_of  # noqa: E402 - after the paths
 
 CUT = dt.date(2025, 11, 1)  # of 700 days from 2024-01-01, the last 30 are held out
 SIDES = {

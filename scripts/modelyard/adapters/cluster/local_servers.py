@@ -221,7 +221,7 @@ def free_port(whose: str) -> int:
 
 
 def is_port_free(port: int) -> bool:
-    """Whether nobody listens on a port now; another process may still have chosen it, too."""
+    """Whether a port can be bound now; another process may bind it before the caller does."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -64,7 +64,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _written_here(state: Path) -> Site | None:
-    """The site whose file was written for this very place."""
+    """The site of a folder whose file names this folder as its place; None otherwise."""
     found = _read(state)
     return _site(found[0], state) if found is not None and found[1] == state else None
 

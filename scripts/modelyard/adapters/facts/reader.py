@@ -77,7 +77,7 @@ class FactReader:
     def _snapshot(
         self, model: str | None, missed: Callable[[YardError], None] | None
     ) -> FactsSnapshot:
-        index = self.index_of(self.listing() if model is None else self.listing_of(model))
+        index = self.index_of(self.listing_of(model))
         paths = index.of_model(model) if model is not None else sorted(index.documents)
         values = self.values(index.listing, paths)
         unreadable = {p: v for p, v in values.items() if isinstance(v, Unreadable)}
@@ -141,13 +141,13 @@ class FactReader:
             )
         return listing
 
-    def listing_of(self, model: str) -> Listing:
-        """What there is of one model and of all of them at once, of the same moment.
+    def listing_of(self, model: str | None) -> Listing:
+        """What there is of one model and of all of them at once, of the same moment; None for all.
 
         Whoever asks for another model, too, gets the listing of all.
         """
         commit = self.documents.read_tip()
-        if commit is None or self.documents.is_listed(commit):
+        if model is None or commit is None or self.documents.is_listed(commit):
             return self.listing()
         known, part = self._part
         if part.commit != commit:

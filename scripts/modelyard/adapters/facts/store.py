@@ -307,13 +307,9 @@ class FactStore:
             paths: The documents.
             model: The model that they are about, if about one.
         """
-
-        def attempt() -> dict[str, Values]:
-            reader = self._reader
-            listing = reader.listing() if model is None else reader.listing_of(model)
-            return read_histories(self._refs.git, listing, paths)
-
-        return retry_on_conflict(attempt)
+        return retry_on_conflict(
+            lambda: read_histories(self._refs.git, self._reader.listing_of(model), paths)
+        )
 
     def read_snapshot(
         self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None

@@ -36,7 +36,7 @@ _BUFFER = 2**20  # without one a column of a group of rows is read at once, howe
 
 
 class TableFile:
-    """A Parquet or CSV file on this disk, whose rows are read as often as they are asked for.
+    """A Parquet or CSV file on this disk that is read in parts, any number of times.
 
     Of CSV, the texts of the contract's columns are written to a Parquet file beside it, once.
 
@@ -144,7 +144,7 @@ class TableFile:
         return True
 
     def _source(self, first: int, by_value: frozenset[str]) -> Source:
-        """Where the rows of a part are, whose first one is this one of the file."""
+        """How messages name the rows of a part; `first` is the number of its first row."""
         zone, uri = find_zone(self._data.timezone), self.uri
         if not uri.endswith(CSV):
             return Source(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from modelyard.domain.canary.shift.looks import (
+    and_next,
     counts_of_looks,
     distance_by_chance,
     distance_by_look,
+    far_looks,
     looks_with,
-    sound_looks,
 )
 
 EVEN = (0.5, 0.5)
@@ -20,7 +21,8 @@ EVEN = (0.5, 0.5)
 
 def sound(rows, *, allowed=0.1, effects=None):
     added = np.array(rows, dtype=float)
-    return sound_looks(added, EVEN, allowed, effects or [1.0] * len(added)).tolist()
+    far = far_looks(added, EVEN, allowed, effects or [1.0] * len(added))
+    return (~and_next(far)).tolist()
 
 
 def test_what_chance_adds_is_a_mean_and_two_deviations_by_hand():

@@ -43,11 +43,11 @@ def is_stable_doubtful(
     No test: where it is doubtful, nothing may be blamed on a canary that differs from it. But what
     few rows differ by chance leaves no doubt.
     """
-    test = _test_of_stable(stable, expected, radius=radius, alpha=alpha)
-    if test is None:
+    known = _test_of_stable(stable, expected, radius=radius, alpha=alpha)
+    if known is None:
         return False
-    _, stable, _ = on_common_grid(expected, stable, None)
-    found = (test.shift_of(late, start=start) for start, late in _late_parts(stable.predictions))
+    test, predictions = known
+    found = (test.shift_of(late, start=start) for start, late in _late_parts(predictions))
     return any(
         each.distance > test.allowed + distance_by_chance(test.expected.shares, each.effective)
         for each in found
@@ -57,16 +57,15 @@ def is_stable_doubtful(
 def trusted_looks(
     stable: Arm, expected: ExpectedPredictions, *, radius: float
 ) -> NDArray[np.bool_]:
-    """By sample, whether stable seemed to predict as on held-out rows in the look before it.
+    """By sample, whether stable's predictions in the look before it were as on held-out rows.
 
     What differs from a stable release that is broken is not the canary's, also when stable is
     repaired later.
     """
-    test = _test_of_stable(stable, expected, radius=radius, alpha=1.0)
-    if test is None:
+    known = _test_of_stable(stable, expected, radius=radius, alpha=1.0)
+    if known is None:
         return np.ones(len(stable.predictions), dtype=np.bool_)
-    _, stable, _ = on_common_grid(expected, stable, None)
-    return ~and_next(_far_looks(test, stable.predictions))
+    return ~and_next(_far_looks(*known))
 
 
 def excused_by_stable(
@@ -79,7 +78,7 @@ def excused_by_stable(
     """
     if not test.expected.stable_shares:
         return None
-    both = _Both.of(test, canary, stable)
+    both = _Both(test, canary.predictions, stable.predictions)
     found = _latest_shift(both.theirs, stable.predictions)
     if found is None and (both.is_enough or not both.far.any()):
         return _was_off(both, least_rows)
@@ -121,7 +120,7 @@ def hidden_by_stable(
     """
     if not test.expected.stable_shares:
         return None
-    both = _Both.of(test, canary, stable)
+    both = _Both(test, canary.predictions, stable.predictions)
     if not both.far.any():
         return None
     if not both.is_enough:
@@ -153,23 +152,20 @@ class _Both:
         test: The test of both.
         canary: The canary's predictions.
         stable: Those of stable.
-        far: By sample, whether stable's of the look before it were not as on held-out rows.
     """
 
     test: PredictionTest
     canary: Histograms
     stable: Histograms
-    far: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, test: PredictionTest, canary: Arm, stable: Arm) -> _Both:
-        theirs = test.alone(test.expected.stable_shares)
-        far = _far_looks(theirs, stable.predictions)
-        return cls(test, canary.predictions, stable.predictions, far)
 
     @property
     def theirs(self) -> PredictionTest:
         return self.test.alone(self.test.expected.stable_shares)
+
+    @cached_property
+    def far(self) -> NDArray[np.bool_]:
+        """By sample, whether stable's of the look before it were not as on held-out rows."""
+        return _far_looks(self.theirs, self.stable)
 
     @property
     def doubtful(self) -> int:
@@ -282,15 +278,18 @@ def _keeps(own: PredictionTest, found: ShiftEvidence) -> bool:
 
 def _test_of_stable(
     stable: Arm, expected: ExpectedPredictions, *, radius: float, alpha: float
-) -> PredictionTest | None:
-    """The test of stable against its held-out rows; None if there is nothing to hold it against."""
+) -> tuple[PredictionTest, Histograms] | None:
+    """The test of stable against its held-out rows, and what it is asked about.
+
+    None if there is nothing to hold it against.
+    """
     expected, stable, _ = on_common_grid(expected, stable, None)
     effects = design_effects(stable, None)
     unknown = missing_predictions(stable, None, expected)
     if unknown or effects is None or not expected.stable_shares:
         return None
     test = PredictionTest(expected=expected, radius=radius, effects=effects, alpha=alpha)
-    return test.alone(expected.stable_shares)
+    return test.alone(expected.stable_shares), stable.predictions
 
 
 def _far_looks(test: PredictionTest, predictions: Histograms) -> NDArray[np.bool_]:

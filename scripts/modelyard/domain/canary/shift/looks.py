@@ -45,13 +45,6 @@ def far_looks(
     return far
 
 
-def sound_looks(
-    added: Floats, shares: Sequence[float], allowed: float, effects: Sequence[float]
-) -> NDArray[np.bool_]:
-    """By sample, whether neither the look before it nor the one before that is far."""
-    return ~and_next(far_looks(added, shares, allowed, effects))
-
-
 def and_next(looks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """These looks, and the one after each: what it counts may be of requests that came before."""
     found = looks.copy()
@@ -79,8 +72,7 @@ def distance_by_look(mine: Floats, expected: Floats, effects: Sequence[float]) -
     mine, expected, rows, others = mine[both], expected[both], rows[both], others[both]
     apart = np.abs(mine / rows[:, None] - expected / others[:, None]).sum(axis=1) / 2
     shares = expected.sum(axis=0) / others.sum()
-    deviation = 0.5 * np.sqrt(2 / math.pi * shares * (1 - shares)).sum()
-    chance = deviation * np.sqrt(1 / rows + 1 / others)
+    chance = _mean_distance(shares * (1 - shares)) * np.sqrt(1 / rows + 1 / others)
     return float(np.average(apart - chance, weights=rows))
 
 
@@ -112,5 +104,9 @@ def distance_by_chance(shares: Sequence[float], rows: float) -> float:
     if rows <= 0:
         return 1.0
     variances = np.array([share * (1 - share) for share in shares]) / rows
-    mean = 0.5 * np.sqrt(2 / math.pi * variances).sum()
-    return float(mean + math.sqrt(2 * (1 - 2 / math.pi) * variances.sum()))
+    return float(_mean_distance(variances) + math.sqrt(2 * (1 - 2 / math.pi) * variances.sum()))
+
+
+def _mean_distance(variances: Floats) -> float:
+    """The mean total variation distance of shares that are about normal, of these variances."""
+    return float(0.5 * np.sqrt(2 / math.pi * variances).sum())
