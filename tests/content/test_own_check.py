@@ -30,18 +30,26 @@ def run(tmp_path: Path):
     stand_in = "#!/bin/sh\n"
     for name, text in {
         ".venv/bin/python": f'{stand_in}[ "$1" = "$ENDING" ] && exit "$CODE"; exit 0\n',
-        "bin/make": f'{stand_in}echo "$1" >> made\n',
+        "bin/make": f"""{stand_in}echo "$1" >> made
+[ "$1" = "$ENDING" ] || exit 0
+[ "$CODE" = always ] || [ "$(grep -cx "$1" made)" = 1 ] && exit 1 || exit 0
+""",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
-    for tool in ("bash", "sh", "dirname"):
+    for tool in ("bash", "sh", "dirname", "grep", "rm"):
         (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
 
-    def ended(ending: str = "", code: int = 0) -> tuple[int, list[str]]:
-        environment = {"PATH": str(tmp_path / "bin"), "ENDING": ending, "CODE": str(code)}
+    def ended(ending: str = "", code: int | str = 0) -> tuple[int, list[str]]:
+        environment = {
+            "PATH": str(tmp_path / "bin"),
+            "HOME": str(tmp_path),
+            "ENDING": ending,
+            "CODE": str(code),
+        }
         done = subprocess.run([tmp_path / ".ci/run"], env=environment, check=False)
         return done.returncode, (tmp_path / "made").read_text().split()
 
@@ -64,6 +72,26 @@ def test_what_is_not_possible_is_skipped_alone(run, program):
 def test_a_program_that_fails_ends_the_check(run, program):
     code, made = run(program, 1)
     assert (code, PROGRAMS[program] in made) == (1, False)
+
+
+@pytest.mark.parametrize("target", [*ALWAYS[1:], *PROGRAMS.values()])
+def test_what_fails_once_is_tried_once_more(run, target):
+    code, made = run(target, "once")
+    assert (code, made.count(target)) == (0, 2)
+
+
+@pytest.mark.parametrize("target", [*ALWAYS[1:], *PROGRAMS.values()])
+def test_what_fails_twice_ends_the_check(run, target):
+    code, made = run(target, "always")
+    assert (code, made.count(target), made[-1]) == (1, 2, target)
+
+
+def test_the_cluster_s_second_try_starts_with_an_empty_image_store(run, tmp_path: Path):
+    store = tmp_path / ".cache/modelyard-e2e/containerd"
+    store.mkdir(parents=True)
+    _, made = run("e2e-short", "once")
+    assert not store.exists()
+    assert made[made.index("e2e-short") :][:3] == ["e2e-short", "e2e-down", "e2e-short"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -94,6 +94,11 @@ class Layout:
         return self.run / "containerd.sock"
 
     @property
+    def containerd_root(self) -> Path:
+        """Images and snapshots: a cache, which is made again when it is damaged."""
+        return self.cache / "containerd"
+
+    @property
     def bin(self) -> Path:
         return self.cache / "bin"
 

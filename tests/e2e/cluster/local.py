@@ -16,11 +16,19 @@ from e2e.cluster.images import (
 )
 from e2e.cluster.layout import NODE, Layout
 from e2e.cluster.network import close_network, open_network
-from e2e.cluster.node import end_shims, remove_containers, start_containerd, start_node, unmount
+from e2e.cluster.node import (
+    CtrError,
+    end_shims,
+    remove_containers,
+    start_containerd,
+    start_containerd_anew,
+    start_node,
+    unmount,
+)
 from e2e.cluster.packages import install_packages
 from e2e.cluster.processes import names, pid_of, running, start_again, stop
 from e2e.cluster.programs import build_programs
-from e2e.cluster.progress import say, step, wait_until
+from e2e.cluster.progress import NeverCame, say, step, wait_until
 
 
 class LocalCluster:
@@ -76,7 +84,7 @@ class LocalCluster:
                 remove_containers(layout)
             stop(layout, name, forget=True)
         end_shims(layout)
-        unmount([layout.state, layout.run, layout.cache / "containerd"])
+        unmount([layout.state, layout.run, layout.containerd_root])
         close_network()
         for folder in (layout.run, *layout.state.glob("*")):
             if folder.is_dir() and folder != layout.logs:
@@ -98,8 +106,17 @@ class LocalCluster:
         import_project_image(self.layout, image)
 
     def _start_runtime(self, image: str) -> None:
-        with step("containerd"):
-            start_containerd(self.layout)
+        try:
+            with step("containerd"):
+                start_containerd(self.layout)
+            self._import_images(image)
+        except (CtrError, NeverCame) as error:
+            # Its store is a cache: a crash or a copy of it may have left it half there.
+            say(f"{error}; all images are imported again into an empty store")
+            start_containerd_anew(self.layout)
+            self._import_images(image)
+
+    def _import_images(self, image: str) -> None:
         import_small_images(self.layout)
         import_project_image(self.layout, image)
         forget_old_images(self.layout)

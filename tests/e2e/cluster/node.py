@@ -37,6 +37,15 @@ def start_containerd(layout: Layout) -> None:
         _wait_for_containerd(layout)
 
 
+def start_containerd_anew(layout: Layout) -> None:
+    """Start it with an empty store: images and snapshots are made again by who needs them."""
+    stop(layout, "containerd")
+    end_shims(layout)
+    unmount([layout.run, layout.containerd_root])
+    shutil.rmtree(layout.containerd_root)
+    start_containerd(layout)
+
+
 def start_node(layout: Layout) -> None:
     """The kubelet registers the node; it is Ready once the pod network is configured."""
     folder = layout.state / "node"
@@ -116,13 +125,17 @@ def unmount(folders: Iterable[Path]) -> None:
         subprocess.run(["umount", "--lazy", path], check=False)
 
 
+class CtrError(Exception):
+    """What ctr said of a call it refused."""
+
+
 def ctr(layout: Layout, *arguments: str, check: bool = True) -> str:
     """What ctr prints, in the namespace Kubernetes uses."""
     command = ["ctr", "--address", str(layout.containerd_socket), "--namespace", "k8s.io"]
-    errors = None if check else subprocess.DEVNULL
-    return subprocess.run(
-        [*command, *arguments], check=check, text=True, stdout=subprocess.PIPE, stderr=errors
-    ).stdout
+    ended = subprocess.run([*command, *arguments], check=False, text=True, capture_output=True)
+    if check and ended.returncode:
+        raise CtrError(f"ctr {' '.join(arguments)}: {ended.stderr.strip()}")
+    return ended.stdout
 
 
 def _containers(layout: Layout) -> list[str]:
@@ -173,7 +186,7 @@ def _write_containerd_config(layout: Layout) -> None:
 # Without restrict_oom_score_adj no sandbox starts where the machine forbids lowering the score.
 _CONTAINERD = """\
 version = 2
-root = "{layout.cache}/containerd"
+root = "{layout.containerd_root}"
 state = "{layout.run}/containerd"
 [grpc]
   address = "{layout.containerd_socket}"

@@ -22,10 +22,14 @@ def step(name: str) -> Iterator[None]:
     say(f"{name} ({time.monotonic() - start:.1f} s)")
 
 
+class NeverCame(SystemExit):
+    """What was waited for did not happen in its time."""
+
+
 def wait_until(what: str, seconds: float, done: Callable[[], bool], every: float = 0.2) -> None:
     """Ask again and again; say what was waited for when it never came."""
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:
-            raise SystemExit(f"{what} did not happen within {seconds:g} s; see the logs folder")
+            raise NeverCame(f"{what} did not happen within {seconds:g} s; see the logs folder")
         time.sleep(every)
