@@ -1,20 +1,22 @@
-"""What `fetch` costs by rows: its rows in parts, and beside it all of them in one frame.
+"""What `fetch`, the profile and drift's reading of a feed cost by rows, and all rows in one frame.
 
-    python tests/benchmarks/bench_fetch.py [ROWS ...] [--parts-only]
+    python tests/benchmarks/bench_fetch.py [ROWS ...] [--parts-only] [--csv | --gz]
 
-Each is a process of its own over one Parquet file of 20 columns: a time, 15 numbers, two whole
-numbers, two categories. Prints JSON: peak memory in MB, CPU seconds, and whether the files agree.
+Each is a process of its own over one file of 20 columns: a time, 15 numbers, two whole numbers, two
+categories. Prints JSON: peak memory in MB, CPU seconds, and a digest of what came out.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import hashlib
 import json
 import resource
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +25,9 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 import numpy as np  # noqa: E402 - after the paths
 import pandas as pd  # noqa: E402 - after the paths
 import pyarrow as pa  # noqa: E402 - after the paths
-from pyarrow import parquet  # noqa: E402 - after the paths
+from pyarrow import csv, parquet  # noqa: E402 - after the paths
 
+from modelyard.adapters.store.stored_rows import StoredRows  # noqa: E402 - after the paths
 from modelyard.adapters.store.table_files import read_table  # noqa: E402 - after the paths
 from modelyard.adapters.store.table_parts import TableFile  # noqa: E402 - after the paths
 from modelyard.adapters.store.tables import (  # noqa: E402 - after the paths
@@ -36,9 +39,17 @@ from modelyard.adapters.store.tables import (  # noqa: E402 - after the paths
     to_parquet,
     with_labels,
 )
+from modelyard.adapters.store.training_parts import parts_of_rows  # noqa: E402 - after the paths
+from modelyard.domain.drift.detection import check_window  # noqa: E402 - after the paths
+from modelyard.domain.drift.profile import Profile  # noqa: E402 - after the paths
+from modelyard.domain.drift.profiling.build import (  # noqa: E402 - after the paths
+    build_profile_of_parts,
+)
 from modelyard.domain.specs.contract import Column, find_breaches  # noqa: E402 - after the paths
 from modelyard.domain.specs.interval import Interval  # noqa: E402 - after the paths
 from modelyard.domain.specs.model import DataContract, Target, Task  # noqa: E402 - after the paths
+from modelyard.operations.drift.feed import read_feed, read_windows  # noqa: E402 - after the paths
+from modelyard.operations.training.data_root import DataRoot  # noqa: E402 - after the paths
 from modelyard.operations.training.rows import (  # noqa: E402 - after the paths
     LabelledRows,
     PinnedRows,
@@ -61,27 +72,35 @@ MODEL = model_of(DataContract(columns=COLUMNS, timestamp="at"), Target(column="y
 
 
 def make_file(path: Path, rows: int) -> None:
-    """A Parquet file with that many rows, in groups of a million."""
-    random, file = np.random.default_rng(0), None
+    """A file with that many rows, by the end of its name; Parquet in groups of a million."""
+    with ExitStack() as stack:
+        if path.suffix == ".parquet":
+            schema = _part(0, 1, rows).schema
+            file = stack.enter_context(parquet.ParquetWriter(path, schema))
+        else:
+            raw = stack.enter_context(path.open("wb"))
+            if path.suffix == ".gz":
+                raw = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1))
+            file = stack.enter_context(csv.CSVWriter(raw, _part(0, 1, rows).schema))
+        for first in range(0, rows, 2**20):
+            file.write_table(_part(first, min(2**20, rows - first), rows))
+
+
+def _part(first: int, size: int, rows: int) -> pa.Table:
+    random = np.random.default_rng(first)
     step = np.timedelta64(700 * 86_400_000_000 // rows, "us")
-    for first in range(0, rows, 2**20):
-        size = min(2**20, rows - first)
-        numbers = np.arange(first, first + size)
-        columns = {"at": pa.array(np.datetime64("2024-01-01", "us") + numbers * step)}
-        columns |= {name: pa.array(random.normal(size=size)) for name in NUMBERS}
-        columns |= {name: pa.array(random.integers(0, 1000, size)) for name in ("n0", "n1")}
-        levels = np.array(["ann", "bob", "cid", "dora"])
-        columns |= {name: pa.array(levels[random.integers(0, 4, size)]) for name in ("c0", "c1")}
-        table = pa.table(columns)
-        file = parquet.ParquetWriter(path, table.schema) if file is None else file
-        file.write_table(table)
-    if file is not None:
-        file.close()
+    numbers = np.arange(first, first + size)
+    columns = {"at": pa.array(np.datetime64("2024-01-01", "us") + numbers * step)}
+    columns |= {name: pa.array(random.normal(size=size)) for name in NUMBERS}
+    columns |= {name: pa.array(random.integers(0, 1000, size)) for name in ("n0", "n1")}
+    levels = np.array(["ann", "bob", "cid", "dora"])
+    columns |= {name: pa.array(levels[random.integers(0, 4, size)]) for name in ("c0", "c1")}
+    return pa.table(columns)
 
 
 def write_in_parts(path: Path, folder: Path) -> None:
     """As the step does it."""
-    file = TableFile(path, uri="rows.parquet", data=MODEL.data)
+    file = TableFile(path, uri=path.name, data=MODEL.data)
     for name, span in SIDES.items():
         rows = PinnedRows([file], MODEL, (span,), what="rows")
         made = LabelledRows(rows, MODEL, None if name == "train" else "row")
@@ -91,7 +110,7 @@ def write_in_parts(path: Path, folder: Path) -> None:
 
 def write_from_a_frame(path: Path, folder: Path) -> None:
     """As the step did it: all rows in one frame."""
-    rows = read_table(path.read_bytes(), uri="rows.parquet", data=MODEL.data)
+    rows = read_table(path.read_bytes(), uri=path.name, data=MODEL.data)
     assert not file_breaches(rows, MODEL.data)
     assert not find_breaches(COLUMNS, columns_of(rows))
     for name, span in SIDES.items():
@@ -103,13 +122,43 @@ def write_from_a_frame(path: Path, folder: Path) -> None:
         (folder / name).write_bytes(to_parquet(made))
 
 
-WAYS = {"parts": write_in_parts, "frame": write_from_a_frame}
+def build_the_profile(path: Path, folder: Path) -> None:
+    """As `train` does it, of what `fetch` left."""
+    rows = StoredRows(path.with_name("train"), name="train.parquet")
+    columns = [column for column in MODEL.inputs if column.name != "at"]
+    read = parts_of_rows(rows, "at", 7)
+    profile = build_profile_of_parts(read, columns, has_times=True)
+    content = json.dumps(profile.to_document(), sort_keys=True).encode()
+    (folder / "profile").write_bytes(content)
 
 
-def rows_digest(folder: Path) -> str:
-    """A digest of the rows and types of both files, however they are cut into groups."""
+def read_the_feed(path: Path, folder: Path) -> None:
+    """As drift does it: the days of all rows, the last windows, their checks by the profile."""
+    root = DataRoot(base=str(path.parent), root=folder)
+    feed = read_feed(MODEL, f"{path.name[:4]}*{path.name[4:]}", root)
+    windows, pins = read_windows(MODEL, feed, root, until=feed.end(dt.date(2027, 1, 1)))
+    profile = Profile.from_document(json.loads(path.with_name("profile").read_bytes()))
+    checks = [check_window(profile, each.table, least_rows=500) for each in windows]
+    (folder / "checks").write_text(repr((pins, checks)))
+
+
+WAYS = {
+    "parts": write_in_parts,
+    "frame": write_from_a_frame,
+    "profile": build_the_profile,
+    "feed": read_the_feed,
+}
+"""Each leaves files; the rows of the first one are those of the third, and so on."""
+
+
+def left_digest(folder: Path) -> str:
+    """A digest of what a way left: rows and types, however they are cut into groups, or bytes."""
     digest = hashlib.sha256()
-    for name in SIDES:
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        if name not in SIDES:
+            digest.update(path.read_bytes())
+            continue
         with parquet.ParquetFile(folder / name) as file:
             digest.update(file.schema_arrow.to_string().encode())
             for column in file.schema_arrow.names:
@@ -120,28 +169,32 @@ def rows_digest(folder: Path) -> str:
 
 def measure(way: str, path: Path) -> None:
     """In a process of its own: run one way, and print what it cost."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         WAYS[way](path, Path(folder))
         used = resource.getrusage(resource.RUSAGE_SELF)
         cost = {
             "peak_mb": round(used.ru_maxrss / 1024),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-            "rows": rows_digest(Path(folder))[:16],
+            "digest": left_digest(Path(folder))[:16],
         }
+        for name in ("train", "profile") if way in {"parts", "profile"} else ():
+            if Path(folder, name).exists():
+                Path(folder, name).replace(path.with_name(name))
     print(json.dumps(cost))
 
 
 def main(given: list[str]) -> None:
-    ways = ["parts"] if "--parts-only" in given else list(WAYS)
+    ways = [way for way in WAYS if way != "frame" or "--parts-only" not in given]
+    end = ".csv" if "--csv" in given else ".csv.gz" if "--gz" in given else ".parquet"
     found = {}
     for rows in [int(each) for each in given if each.isdigit()] or [1_000_000]:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "rows.parquet")
+            path = Path(folder, f"rows{end}")
             make_file(path, rows)
             for way in ways:
                 command = [sys.executable, __file__, "measure", way, str(path)]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
-                found[f"{rows:,} rows, {way}"] = json.loads(done.stdout)
+                found[f"{rows:,} rows, {end}, {way}"] = json.loads(done.stdout)
     print(json.dumps(found, indent=1))
 
 

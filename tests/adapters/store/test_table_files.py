@@ -14,14 +14,16 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from modelyard.adapters.store import csv_text, table_files
+from modelyard.adapters.store import table_parts
 from modelyard.adapters.store.column_facts import read_facts
+from modelyard.adapters.store.csv_files import rows
+from modelyard.adapters.store.csv_files.packed import unpacked
 from modelyard.adapters.store.table_files import (
     frame_of_table,
     read_parquet_table,
-    read_rows_within,
     read_table,
 )
+from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import columns_of, rows_within
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
@@ -162,7 +164,7 @@ def test_a_file_that_is_not_well_formed_is_refused_with_the_line(content, said):
 
 
 def test_a_huge_field_is_refused_with_its_line_and_column(monkeypatch):
-    monkeypatch.setattr(csv_text, "LARGEST_ROW", 2**12)
+    monkeypatch.setattr(rows, "LARGEST_ROW", 2**12)
     assert len(values(csv(b"x,y\n1," + b"a" * 1000 + b"\n", x="integer", y="category"))) == 1
     with pytest.raises(CannotAnswer) as caught:
         csv(b"x,y\n1,a\n2," + b"b" * 9000 + b"\n", x="integer", y="category")
@@ -201,11 +203,11 @@ def test_a_packed_file_is_unpacked_up_to_the_limit_and_refused_beyond_it(members
         read_facts(large, uri="feed/a.csv.gz", megabytes=1)
 
 
-def test_what_lies_behind_the_limit_is_not_unpacked(monkeypatch):
+def test_what_lies_behind_the_limit_is_not_unpacked():
     bomb = gzip.compress(bytes(300_000_000), compresslevel=1, mtime=0)
     tracemalloc.start()
     with pytest.raises(Refused, match="more than 2 MB"):
-        csv_text.unpacked(bomb, uri="a.csv.gz", megabytes=2)
+        unpacked(bomb, uri="a.csv.gz", megabytes=2)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 3 * len(bomb) + 6_000_000
@@ -388,6 +390,7 @@ def days_of_january(rows=400):
     return pd.Timestamp("2026-01-01") + pd.to_timedelta(seconds, unit="s")
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
 @pytest.mark.parametrize("timezone", ["UTC", "America/New_York"])
 @pytest.mark.parametrize(
     "times",
@@ -397,11 +400,15 @@ def days_of_january(rows=400):
         lambda days: pa.array(days.date, pa.date32()),
         lambda days: pa.array(days.strftime("%Y-%m-%d %H:%M:%S")),
         lambda days: pa.array([None if n % 7 == 0 else d for n, d in enumerate(days)]),
+        lambda days: pa.array([f"{d}{'+02:00' if n == 9 else ''}" for n, d in enumerate(days)]),
     ],
-    ids=["plain", "zoned", "dates", "texts", "some without"],
+    ids=["plain", "zoned", "dates", "texts", "some without", "one with an offset"],
 )
-def test_rows_of_some_days_are_those_of_the_whole_file(monkeypatch, times, timezone):
-    monkeypatch.setattr(table_files, "_BATCH_ROWS", 64)
+def test_rows_of_some_days_are_those_of_the_whole_file(
+    monkeypatch, tmp_path, times, timezone, kind
+):
+    monkeypatch.setattr(table_parts, "PART_ROWS", 64)
+    monkeypatch.setattr(rows, "LARGEST_ROW", 512)
     days = days_of_january()
     numbers = pa.array([None if n % 5 == 0 else n for n in range(len(days))])
     levels = pa.array(["abc"[n % 3] for n in range(len(days))]).dictionary_encode()
@@ -410,16 +417,20 @@ def test_rows_of_some_days_are_those_of_the_whole_file(monkeypatch, times, timez
     data = DataContract(columns=data.columns, timestamp="t", timezone=timezone)
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, row_group_size=150)
-    given = {"uri": "a.parquet", "data": data}
-    whole = rows_within(read_table(buffer.getvalue(), **given), timestamp="t", spans=SPANS)
-    for content in (buffer.getvalue(), io.BytesIO(buffer.getvalue())):
-        found = read_rows_within(content, **given, spans=SPANS)
-        pd.testing.assert_frame_equal(found, whole)
+    content = buffer.getvalue()
+    if kind != "parquet":
+        content = table.to_pandas(integer_object_nulls=True).to_csv(index=False).encode()
+        content = gzip.compress(content) if kind == "csv.gz" else content
+    (tmp_path / "a").write_bytes(content)
+    given = {"uri": f"a.{kind}", "data": data}
+    whole = rows_within(read_table(content, **given), timestamp="t", spans=SPANS)
+    pd.testing.assert_frame_equal(TableFile(tmp_path / "a", **given).rows_within(SPANS), whole)
     none = (Interval(since=dt.date(2020, 1, 1), until=dt.date(2020, 1, 2)),)
-    assert list(read_rows_within(buffer.getvalue(), **given, spans=none).columns) == list("atb")
+    assert list(TableFile(tmp_path / "a", **given).rows_within(none).columns) == list("atb")
 
 
-def test_a_damaged_file_is_named_when_some_days_are_read():
+def test_a_damaged_file_is_named_when_some_days_are_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"PAR1 no")
     data = DataContract(columns=contract(t="timestamp").columns, timestamp="t")
     with pytest.raises(CannotAnswer, match="not readable as a table"):
-        read_rows_within(b"PAR1 no", uri="a.parquet", data=data, spans=SPANS)
+        TableFile(tmp_path / "a", uri="a.parquet", data=data).rows_within(SPANS)

@@ -9,7 +9,9 @@ from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.store.contract_types import OFTEN_MISSING, Source, to_contract
-from modelyard.adapters.store.csv_text import line_of_row, read_csv_text, unpacked
+from modelyard.adapters.store.csv_files.packed import unpacked
+from modelyard.adapters.store.csv_files.reading import read_csv_text
+from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
 from modelyard.adapters.store.table_files import CSV, read_parquet_table
 from modelyard.domain.proposal.columns import ColumnFacts, is_code_name
 from modelyard.domain.proposal.header import find_header_fault
@@ -75,10 +77,11 @@ def read_facts(
     is_text = uri.endswith(CSV)
     if is_text:
         content = unpacked(content, uri=uri, megabytes=megabytes)
-        table = plain = read_csv_text(content, uri=uri, missing=missing or ("",))
+        text = CsvText(content, uri=uri)
+        table = plain = read_csv_text(text, missing=missing or ("",))
         if missing is None:
             missing = ("", *_guess_missing(table, zone))
-            table = read_csv_text(content, uri=uri, missing=missing)
+            table = read_csv_text(text, missing=missing)
     elif uri.endswith(".parquet"):
         missing, table = missing or ("",), read_parquet_table(content, uri=uri)
     else:
@@ -106,7 +109,7 @@ def _refuse_shape(table: pa.Table, *, uri: str, text: bytes | None) -> None:
     if (fault := find_header_fault(names, rows)) is not None:
         hint = fault.hint
         if text is not None and fault.row is not None:
-            line = line_of_row(text, fault.row)
+            line = LineFinder(CsvText(text, uri=uri)).line(fault.row)
             unpack = f"zcat {uri}" if uri.endswith(".gz") else f"cat {uri}"
             hint += f"; line {line} seems to have them: {unpack} | tail -n +{line} > NEW.csv"
         where = uri if text is None else f"{uri}, line 1"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.store.contract_types import Source, to_contract
-from modelyard.adapters.store.csv_text import line_of_row, read_csv_text, unpacked
-from modelyard.adapters.store.tables import is_within, rows_within
+from modelyard.adapters.store.csv_files.packed import unpacked
+from modelyard.adapters.store.csv_files.reading import read_csv_text
+from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
 from modelyard.domain.specs.contract import Column, plain_name
-from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract
 from modelyard.domain.specs.times import find_zone
 from modelyard.errors import CannotAnswer
@@ -18,9 +18,6 @@ from modelyard.errors import CannotAnswer
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from pyarrow import parquet
-
-_BATCH_ROWS = 65_536
 
 CSV = (".csv", ".csv.gz")
 """The ends of the addresses of CSV files."""
@@ -47,9 +44,10 @@ def read_table(
     """
     if uri.endswith(CSV):
         content = unpacked(content, uri=uri, megabytes=data.max_unpacked_megabytes)
-        table = read_csv_text(content, uri=uri, missing=data.missing)
+        text = CsvText(content, uri=uri)
+        table, lines = read_csv_text(text, missing=data.missing), LineFinder(text)
         source = Source(
-            locate=lambda row: f"{uri}, line {line_of_row(content, row)}",
+            locate=lambda row: f"{uri}, line {lines.line(row)}",
             zone=find_zone(data.timezone),
             missing=data.missing,
         )
@@ -57,86 +55,12 @@ def read_table(
     if uri.endswith(".parquet"):
         table = read_parquet_table(content, uri=uri, data=data, only=only)
         return frame_of_table(table, uri=uri, data=data, only=only)
-    raise CannotAnswer(f"{uri}: not a table; expected .parquet, .csv or .csv.gz")
+    raise other_kind(uri)
 
 
-def read_rows_within(
-    content: bytes | IO[bytes], *, uri: str, data: DataContract, spans: Sequence[Interval]
-) -> pd.DataFrame:
-    """As `read_table`, only the rows of some days; of Parquet no other row is kept in memory.
-
-    Args:
-        content: The bytes of the file, or a Parquet file that is open.
-        uri: Its address.
-        data: The contract, with a timestamp.
-        spans: The days.
-
-    Raises:
-        CannotAnswer: Another kind of file, or a damaged one.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    timestamp = data.timestamp or ""
-    if uri.endswith(".parquet"):
-        try:
-            stream = io.BytesIO(content) if isinstance(content, bytes) else content
-            with parquet.ParquetFile(stream) as file:
-                if _has_times(file.schema_arrow, timestamp):
-                    return _frame_within(file, uri=uri, data=data, spans=spans)
-                stream.seek(0)
-                content = stream.read()
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
-    whole = content if isinstance(content, bytes) else content.read()
-    frame = read_table(whole, uri=uri, data=data)
-    return rows_within(frame, timestamp=timestamp, spans=spans)
-
-
-def _has_times(schema: pa.Schema, timestamp: str) -> bool:
-    """Whether each row's day can be read alone; texts are read by what all of them have."""
-    import pyarrow as pa
-
-    names = list(schema.names)
-    if names.count(timestamp) != 1 or len(set(names)) < len(names):
-        return False
-    kind = schema.field(timestamp).type
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-
-
-def _frame_within(
-    file: parquet.ParquetFile, *, uri: str, data: DataContract, spans: Sequence[Interval]
-) -> pd.DataFrame:
-    import numpy as np
-    import pyarrow as pa
-
-    names, timestamp = list(file.schema_arrow.names), data.timestamp or ""
-    known = {column.name for column in data.columns} | {
-        *suspects_of(names, data.columns, data.columns)
-    }
-    columns = [name for name in names if name in known]
-    kept = [file.schema_arrow.empty_table().select(columns)]
-    rows, first = [np.zeros(0, dtype=np.int64)], 0
-    for group in range(file.num_row_groups):
-        times = frame_of_table(
-            file.read_row_group(group, columns=[timestamp]), uri=uri, data=data, only=[timestamp]
-        )
-        within = is_within(times, timestamp=timestamp, spans=spans)
-        # Groups without such rows, in a feed by time nearly all, are not read.
-        if within.any():
-            done = 0
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
-                places = np.flatnonzero(within[done : done + len(batch)])
-                kept.append(pa.Table.from_batches([batch]).take(places))
-                rows.append(first + done + places)
-                done += len(batch)
-        first += len(within)
-    numbers = np.concatenate(rows)
-    zone = find_zone(data.timezone)
-    source = Source(locate=lambda row: f"{uri}, row {numbers[row] + 1}", zone=zone)
-    return contract_frame(
-        pa.concat_tables(kept).select(columns), data.columns, None, source, uri=uri
-    )
+def other_kind(uri: str) -> CannotAnswer:
+    """What is said of a file that is no table by the end of its address."""
+    return CannotAnswer(f"{uri}: not a table; expected .parquet, .csv or .csv.gz")
 
 
 def read_parquet_table(
@@ -188,7 +112,7 @@ def contract_frame(
 
     names = list(table.column_names)
     wanted = [column for column in declared if only is None or column.name in only]
-    _refuse_twins(names, wanted, uri=uri)
+    refuse_twins(names, wanted, uri=uri)
     columns: dict[str, Any] = {}
     for column in wanted:
         if column.name in names:
@@ -198,7 +122,12 @@ def contract_frame(
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
 
 
-def _refuse_twins(names: Sequence[str], wanted: Sequence[Column], *, uri: str) -> None:
+def refuse_twins(names: Sequence[str], wanted: Sequence[Column], *, uri: str) -> None:
+    """Refuse a file with two columns of one name that is wanted.
+
+    Raises:
+        CannotAnswer: It has them.
+    """
     for column in wanted:
         if names.count(column.name) > 1:
             times = [number + 1 for number, name in enumerate(names) if name == column.name]

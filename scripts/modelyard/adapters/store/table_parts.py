@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.contract_types import Source, are_plain_times, is_of_contract
-from modelyard.adapters.store.csv_text import line_of_row, read_csv_text, unpacked
+from modelyard.adapters.store.contract_types import Source, are_plain_times
+from modelyard.adapters.store.csv_files.packed import unpack_file
+from modelyard.adapters.store.csv_files.reading import read_csv_parts
+from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
+from modelyard.adapters.store.parts_check import PartsCheck
 from modelyard.adapters.store.table_files import (
     CSV,
     contract_frame,
+    other_kind,
     read_table,
+    refuse_twins,
     suspects_of,
 )
 from modelyard.adapters.store.tables import columns_of, file_breaches, is_within, rows_within
-from modelyard.domain.specs.contract import Breach, Column, ContractCheck
+from modelyard.domain.specs.contract import Breach, Column
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract
 from modelyard.domain.specs.times import find_zone
@@ -26,7 +32,6 @@ from modelyard.errors import CannotAnswer
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from numpy.typing import NDArray
     from pyarrow import parquet
 
 PART_ROWS = 32_768
@@ -38,16 +43,20 @@ _BUFFER = 2**20  # without one a column of a group of rows is read at once, howe
 class TableFile:
     """A Parquet or CSV file on this disk that is read in parts, any number of times.
 
-    Of CSV, the texts of the contract's columns are written to a Parquet file beside it, once.
+    Of CSV, the texts of the columns are written to a Parquet file beside it, once.
 
     Args:
-        path: The file; the folder is the caller's to remove.
+        path: The file; the folder of a CSV file is the caller's to remove.
         uri: Its address, which says what it is and names it in messages.
         data: The contract.
+        only: The names of the columns that are asked for; None for all of the contract, with those
+            outside of it that it speaks of.
     """
 
-    def __init__(self, path: Path, *, uri: str, data: DataContract) -> None:
-        self.uri, self._data = uri, data
+    def __init__(
+        self, path: Path, *, uri: str, data: DataContract, only: Sequence[str] | None = None
+    ) -> None:
+        self.uri, self._data, self._only = uri, data, only
         self._path, self._timestamp = path, data.timestamp or ""
 
     def parts(
@@ -62,78 +71,139 @@ class TableFile:
         Raises:
             CannotAnswer: It is no table.
         """
-        if self._stored is None:
-            frame = self.whole(only)
-            yield frame if spans is None else self._within(frame, spans)
-            return
-        names = [column.name for column in self._data.columns]
-        wanted = names if only is None else list(only)
+        wanted = self._names if only is None else list(only)
         read = wanted if spans is None else list(dict.fromkeys([*wanted, self._timestamp]))
         for first, table in self._tables(read, spans):
             frame = self._frame(table, first, read)
             yield (frame if spans is None else self._within(frame, spans))[wanted]
+
+    def rows_within(self, spans: Sequence[Interval]) -> pd.DataFrame:
+        """The rows of some days; no other row stays in memory.
+
+        They are brought to the contract after they were chosen.
+
+        Raises:
+            CannotAnswer: It is no table.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        kept, rows = [self._empty], [np.zeros(0, dtype=np.int64)]
+        for first, table in self._tables(self._names, spans):
+            times = self._frame(table, first, [self._timestamp])
+            places = np.flatnonzero(is_within(times, timestamp=self._timestamp, spans=spans))
+            kept.append(table.take(places))
+            rows.append(first + places)
+        numbers = np.concatenate(rows)
+        source = self._source(lambda row: int(numbers[row]), self._by_value)
+        return contract_frame(
+            pa.concat_tables(kept), self._data.columns, self._only, source, uri=self.uri
+        )
 
     def _within(self, frame: pd.DataFrame, spans: Sequence[Interval]) -> pd.DataFrame:
         return rows_within(frame, timestamp=self._timestamp, spans=spans)
 
     def whole(self, only: Sequence[str] | None = None) -> pd.DataFrame:
         """All rows at once, for what can only be said of a column as a whole."""
-        return read_table(self._path.read_bytes(), uri=self.uri, data=self._data, only=only)
+        if only is None or not self.is_whole:
+            return read_table(self._path.read_bytes(), uri=self.uri, data=self._data, only=only)
+        with self._open(self._stored) as file:
+            return self._frame(file.read(columns=list(only)), 0, only)
 
     @cached_property
     def breaches(self) -> tuple[Breach, ...]:
         """What its rows must not be joined with others for, or cut by days; see `file_breaches`."""
-        if self._stored is None:
-            return file_breaches(self.whole(), self._data)
+        if not self.is_whole:
+            wanted = replace(self._data, columns=tuple(self._wanted))
+            return file_breaches(self.whole(self._only), wanted)
         check = PartsCheck([each for each in self._data.columns if each.name == self._timestamp])
         for part in self.parts([self._timestamp]) if self._timestamp else ():
             check.add(part)
         found = check.breaches(lambda name: columns_of(self.whole([name]))[name])
         return tuple(breach for breach in found if breach.rule == "type")
 
+    @property
+    def rows(self) -> int:
+        """The number of its rows."""
+        with self._open(self._stored) as file:
+            return int(file.metadata.num_rows)
+
+    @property
+    def _wanted(self) -> list[Column]:
+        declared, only = self._data.columns, self._only
+        return [column for column in declared if only is None or column.name in only]
+
     @cached_property
-    def _stored(self) -> Path | None:
-        """The Parquet file with its columns; None if it lacks one, or one's name is there twice."""
-        declared = self._data.columns
+    def _names(self) -> list[str]:
+        """Its columns that the contract speaks of."""
+        return list(self._empty.column_names)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has the columns that are asked for, and none that is nearly one of them."""
+        return self._names == [column.name for column in self._wanted]
+
+    def _choose(self, names: Sequence[str]) -> list[str]:
+        wanted = self._wanted
+        refuse_twins(names, wanted, uri=self.uri)
+        there = [column.name for column in wanted if column.name in names]
+        if self._only is not None and len(there) == len(wanted):
+            return there
+        return [*there, *suspects_of(names, self._data.columns, wanted)]
+
+    @cached_property
+    def _empty(self) -> pa.Table:
+        """No rows, of the columns as they are stored."""
+        with self._open(self._stored) as file:
+            empty = file.schema_arrow.empty_table()
+        return _columns(empty, self._choose(empty.column_names))
+
+    @cached_property
+    def _stored(self) -> Path:
+        """The Parquet file with its columns."""
         if self.uri.endswith(CSV):
-            table = self._read_csv()
-            names = table.column_names
-        elif self.uri.endswith(".parquet"):
-            with self._open(self._path) as file:
-                names = list(file.schema_arrow.names)
-        else:
-            return None  # whose reader says what it should be
-        if not all(names.count(column.name) == 1 for column in declared):
-            return None
-        if suspects_of(names, declared, declared):
-            return None
-        if not self.uri.endswith(CSV):
-            return self._path
-        return self._write_texts(table.select([column.name for column in declared]))
+            return self._write_texts()
+        if not self.uri.endswith(".parquet"):
+            raise other_kind(self.uri)
+        return self._path
 
-    def _read_csv(self) -> pa.Table:
-        content = unpacked(
-            self._path.read_bytes(), uri=self.uri, megabytes=self._data.max_unpacked_megabytes
-        )
-        return read_csv_text(content, uri=self.uri, missing=self._data.missing)
-
-    def _write_texts(self, table: pa.Table) -> Path:
+    def _write_texts(self) -> Path:
         from pyarrow import parquet
 
         path = self._path.with_name(f"{self._path.name}.texts")
-        parquet.write_table(table, path, row_group_size=PART_ROWS)
+        parts = read_csv_parts(self._text, missing=self._data.missing)
+        empty = next(parts)
+        names = self._choose(empty.column_names)
+        with parquet.ParquetWriter(path, _columns(empty, names).schema) as file:
+            for part in parts:
+                file.write_table(_columns(part, names), row_group_size=PART_ROWS)
         return path
+
+    @cached_property
+    def _text(self) -> CsvText:
+        """The CSV file, unpacked beside it if it is packed."""
+        path = self._path
+        if self.uri.endswith(".gz"):
+            path = path.with_name(f"{path.name}.text")
+            limit = self._data.max_unpacked_megabytes
+            unpack_file(self._path, path, uri=self.uri, megabytes=limit)
+        return CsvText(path, uri=self.uri)
+
+    @cached_property
+    def _lines(self) -> LineFinder:
+        return LineFinder(self._text)
 
     @cached_property
     def _by_value(self) -> frozenset[str]:
         """The columns of times of which one text needs the slow way, so that all of them do."""
-        times = [column.name for column in self._data.columns if column.type == "timestamp"]
+        times = [column.name for column in self._wanted if column.type == "timestamp"]
+        times = [name for name in times if name in self._names]
         return frozenset(name for name in times if not self._is_plain(name))
 
     def _is_plain(self, name: str) -> bool:
         import pyarrow as pa
 
-        source = self._source(0, frozenset())
+        source = self._source(int, frozenset())
         for batch in self._batches([name]):
             kind = batch.schema.field(name).type
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -143,28 +213,22 @@ class TableFile:
                 return False
         return True
 
-    def _source(self, first: int, by_value: frozenset[str]) -> Source:
-        """How messages name the rows of a part; `first` is the number of its first row."""
+    def _source(self, number: Callable[[int], int], by_value: frozenset[str]) -> Source:
+        """How messages name the rows of a part, by the number that each of them has in the file."""
         zone, uri = find_zone(self._data.timezone), self.uri
         if not uri.endswith(CSV):
             return Source(
-                locate=lambda row: f"{uri}, row {first + row + 1}", zone=zone, by_value=by_value
+                locate=lambda row: f"{uri}, row {number(row) + 1}", zone=zone, by_value=by_value
             )
         return Source(
-            locate=lambda row: f"{uri}, line {self._line(first + row)}",
+            locate=lambda row: f"{uri}, line {self._lines.line(number(row))}",
             zone=zone,
             missing=self._data.missing,
             by_value=by_value,
         )
 
-    def _line(self, row: int) -> int:
-        content = unpacked(
-            self._path.read_bytes(), uri=self.uri, megabytes=self._data.max_unpacked_megabytes
-        )
-        return line_of_row(content, row)
-
     def _frame(self, table: pa.Table, first: int, names: Sequence[str]) -> pd.DataFrame:
-        source = self._source(first, self._by_value)
+        source = self._source(lambda row: first + row, self._by_value)
         return contract_frame(table, self._data.columns, names, source, uri=self.uri)
 
     def _tables(
@@ -173,9 +237,7 @@ class TableFile:
         """Parts of the file, each with the number of its first row; at least one."""
         import pyarrow as pa
 
-        path = self._stored or self._path
-        with self._open(path) as file:
-            empty = file.schema_arrow.empty_table().select(list(names))
+        with self._open(self._stored) as file:
             groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
         first, is_empty = 0, True
         for group, rows in enumerate(groups):
@@ -187,7 +249,7 @@ class TableFile:
                     done, is_empty = done + len(batch), False
             first += rows
         if is_empty:
-            yield 0, empty
+            yield 0, _columns(self._empty, names)
 
     def _reaches(self, group: int, spans: Sequence[Interval]) -> bool:
         import pyarrow as pa
@@ -199,7 +261,7 @@ class TableFile:
         return False
 
     def _batches(self, names: Sequence[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
-        with self._open(self._stored or self._path) as file:
+        with self._open(self._stored) as file:
             groups = None if group is None else [group]
             yield from file.iter_batches(
                 PART_ROWS, row_groups=groups, columns=list(names), use_threads=False
@@ -217,37 +279,6 @@ class TableFile:
             raise CannotAnswer(f"{self.uri}: not readable as a table: {error}") from error
 
 
-class PartsCheck:
-    """The contract checked on rows in parts, with the answer of all rows.
-
-    Args:
-        columns: The contract.
-    """
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._types = {column.name: column.type for column in columns}
-        self._check = ContractCheck(columns)
-        self._others: set[str] = set()
-
-    @property
-    def has_misfits(self) -> bool:
-        """Whether a value is not of its column's type, which is a breach for sure."""
-        return bool(self._check.misfits)
-
-    def add(self, frame: pd.DataFrame) -> None:
-        """Take the next rows."""
-        self._check.add(columns_of(frame))
-        for name, kind in self._types.items():
-            if name in frame and not is_of_contract(kind, frame[name].dtype):
-                self._others.add(name)
-
-    def breaches(self, read_column: Callable[[str], NDArray[Any]]) -> tuple[Breach, ...]:
-        """The breaches of all rows.
-
-        Args:
-            read_column: Reads all rows of a column. One whose type in the file has nothing to do
-                with the contract is described as one, because parts may be of other arrays.
-        """
-        for name in sorted(self._others & self._check.misfits):
-            self._check.describe_as_one(name, read_column(name))
-        return self._check.breaches()
+def _columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The first column of each name."""
+    return table.select([table.column_names.index(name) for name in names])

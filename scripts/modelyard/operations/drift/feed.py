@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.adapters.store.table_files import frame_of_table, read_rows_within, read_table
+from modelyard.adapters.store.parts_check import PartsCheck
+from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import WHOLE_COLUMN, columns_of, rows_by_day, rows_within
-from modelyard.domain.checks.pins import file_path
 from modelyard.domain.drift.feed_faults import Delivery, last_day
 from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.column_values import Table
@@ -24,6 +21,7 @@ from modelyard.domain.specs.model import DataContract, Model
 from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer
+from modelyard.operations.drift.feed_files import open_feed_column, open_feed_file
 from modelyard.operations.training.data_root import DataRoot
 from modelyard.operations.training.pins import expand_uri
 
@@ -142,32 +140,15 @@ def read_windows(
     frames, pins = [], []
     for file in feed.files:
         if file.reaches(spans):
-            frame, digest = _rows_and_digest(file.uri, model.data, data, spans)
+            with open_feed_file(file.uri, model.data, data) as (table, digest):
+                frames.append(table.rows_within(spans))
             pins.append(DataFile(uri=file.uri, sha256=digest))
-            frames.append(frame)
     windows = []
     for days in spans:
         parts = [rows_within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
         parts = [part for part in parts if len(part)]
         windows.append(_window_data(model.data.columns, days, parts))
     return tuple(windows), tuple(pins)
-
-
-def _rows_and_digest(
-    uri: str, contract: DataContract, data: DataRoot, spans: Sequence[Interval]
-) -> tuple[pd.DataFrame, str]:
-    """The rows of a file within some days, and the digest of all its bytes."""
-    # A file may have years of other rows: a local Parquet file is never in memory as a whole.
-    address = data.address(uri)
-    path = file_path(address) if "://" in address else address
-    content = data.read_kept(uri)
-    if content is None and uri.endswith(".parquet") and path is not None and Path(path).is_file():
-        with Path(path).open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            stream.seek(0)
-            return read_rows_within(stream, uri=uri, data=contract, spans=spans), digest
-    content = data.read(uri) if content is None else content
-    return read_rows_within(content, uri=uri, data=contract, spans=spans), sha256_of(content)
 
 
 def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
@@ -211,31 +192,17 @@ def _rows_in(
     uri: str, column: Column, contract: DataContract, data: DataRoot
 ) -> tuple[Mapping[date, int], tuple[Breach, ...]]:
     """The rows of a file by day, or the breaches that leave them without."""
-    frame = _days_column(uri, column.name, contract, data)
-    found = find_breaches((column,), columns_of(frame))
-    breaches = tuple(breach for breach in found if breach.column == column.name)
-    return ({}, breaches) if breaches else (rows_by_day(frame, column.name), ())
-
-
-def _days_column(uri: str, name: str, contract: DataContract, data: DataRoot) -> pd.DataFrame:
-    """The column alone, and all columns of the file if it is missing."""
-    # Only Parquet stores columns apart, so that one can be read alone.
-    content = data.read_kept(uri)
-    if content is not None or not uri.endswith(".parquet"):
-        content = data.read(uri) if content is None else content
-        return read_table(content, uri=uri, data=contract, only=[name])
-    import fsspec
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with fsspec.open(data.address(uri), "rb") as stream, pq.ParquetFile(stream) as file:
-            if name in file.schema_arrow.names:
-                table = file.read(columns=[name])
-                return frame_of_table(table, uri=uri, data=contract, only=[name])
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise CannotAnswer(f"{uri}: not readable as a table: {error}") from error
-    return read_table(data.read(uri), uri=uri, data=contract, only=[name])
+    rows: Counter[date] = Counter()
+    check = PartsCheck([column])
+    with open_feed_column(uri, column.name, contract, data) as file:
+        if not file.is_whole:
+            return {}, tuple(each for each in file.breaches if each.column == column.name)
+        for part in file.parts():
+            check.add(part)
+            if not check.has_misfits:
+                rows.update(rows_by_day(part, column.name))
+        breaches = check.breaches(lambda name: columns_of(file.whole([name]))[name])
+    return ({}, breaches) if breaches else (rows, ())
 
 
 def training_rows(

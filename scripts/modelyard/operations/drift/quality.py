@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.adapters.store.signatures import fetch_artifact
-from modelyard.adapters.store.table_files import read_table
+from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import (
     LABEL,
     rows_by_day,
-    rows_within,
     scores_from_parquet,
     to_parquet,
     with_labels,
@@ -41,12 +41,13 @@ from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval, count_days
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import Record
-from modelyard.domain.specs.version import ModelVersion
+from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.drift.feed import Feed
+from modelyard.operations.drift.feed_files import open_feed_file
 from modelyard.operations.judge.live_losses import day_losses_of
 from modelyard.operations.runtimes.scoring import Artifact, score_tables
-from modelyard.operations.training.data_root import data_root
+from modelyard.operations.training.data_root import DataRoot, data_root
 from modelyard.operations.training.pins import platform_runtime
 from modelyard.operations.workspace import Workspace
 
@@ -173,14 +174,7 @@ def _held_out_days(
         return None
     try:
         data = data_root(workspace.services.root, workspace.services.repository, commit=commit)
-        parts = [
-            rows_within(
-                read_table(data.read_pinned(pin), uri=pin.uri, data=model.data),
-                timestamp=timestamp,
-                spans=(spec.window,),
-            )
-            for pin in spec.files
-        ]
+        parts = [_pinned_rows(pin, model, data, spec.window) for pin in spec.files]
         rows = with_labels(_joined(parts), model)[0]
     except YardError as error:
         logger.info("the days of held-out set %s: %s", spec.name, error.message)
@@ -189,6 +183,12 @@ def _held_out_days(
         return None
     days: Array = rows[timestamp].to_numpy().astype("datetime64[D]")
     return days
+
+
+def _pinned_rows(pin: DataFile, model: Model, data: DataRoot, days: Interval) -> pd.DataFrame:
+    with scratch_folder("modelyard-quality-") as folder:
+        data.copy_pinned(pin, folder / "file")
+        return TableFile(folder / "file", uri=pin.uri, data=model.data).rows_within((days,))
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -213,8 +213,8 @@ def _labelled_rows(
     timestamp, parts = model.data.timestamp or "", []
     for file in feed.files:
         if file.reaches((span,)):
-            frame = read_table(data.read(file.uri), uri=file.uri, data=model.data)
-            rows = rows_within(frame, timestamp=timestamp, spans=(span,))
+            with open_feed_file(file.uri, model.data, data) as (table, _):
+                rows = table.rows_within((span,))
             parts.append(_few_a_day(with_labels(rows, model)[0], timestamp))
     return _joined(parts)
 

@@ -101,6 +101,19 @@ class DataRoot:
         if found != file.sha256:
             raise _changed(file, found, "expected")
 
+    def copy(self, uri: str, target: Path) -> str:
+        """Copy the bytes of a data URI to this disk; returns their SHA-256. See `read`.
+
+        Raises:
+            CannotAnswer: They are out of reach, or there is no room.
+            Refused: The address may not be read, or Git keeps something else in its place.
+        """
+        kept = self.read_kept(uri)
+        if kept is None:
+            return copy_uri(uri, base=self.base, root=self.root, target=target)
+        write_copy(kept, target)
+        return sha256_of(kept)
+
     def _read_file(self, uri: str) -> bytes:
         return read_uri(uri, base=self.base, root=self.root)
 

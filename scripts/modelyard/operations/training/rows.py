@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.table_parts import PartsCheck, TableFile
+from modelyard.adapters.isolation.removal import scratch_folder
+from modelyard.adapters.store.parts_check import PartsCheck
+from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import (
     CLUSTER,
     clusters_of,
     columns_of,
-    file_breaches,
     finest_time,
     has_whole_targets,
     rows_within,
     with_labels,
 )
 from modelyard.adapters.store.written_rows import Layout, write_rows
-from modelyard.domain.specs.contract import Breach, describe_breach, find_breaches
+from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract, Model
@@ -173,35 +173,6 @@ class LabelledRows:
         return self.rows if self._cluster == "row" else len(self._clusters)
 
 
-Known = dict[DataFile, "pd.DataFrame"]
-"""The rows of files that were read already."""
-
-
-def read_rows(
-    files: Sequence[DataFile],
-    read: Callable[[DataFile], bytes],
-    data: DataContract,
-    known: Known,
-    what: str,
-) -> pd.DataFrame:
-    """The contract's columns of the files' rows; trainers get no other column.
-
-    Raises:
-        Refused: A file breaks the contract in what its rows must not be joined with others for.
-        CannotAnswer: A file is no table.
-    """
-    import pandas as pd
-
-    names = [column.name for column in data.columns]
-    for file in files:
-        if file not in known:
-            frame = read_table(read(file), uri=file.uri, data=data)
-            # File by file: joined with others, a column that one lacks would be full of nulls.
-            refuse_breaches(file_breaches(frame, data), f"{what} {file.uri}")
-            known[file] = frame[names]
-    return pd.concat([known[file] for file in files], ignore_index=True)
-
-
 def refuse_breaches(found: Sequence[Breach], what: str) -> None:
     """Raise `Refused` if there is a breach."""
     if found:
@@ -226,53 +197,48 @@ def refuse_unusable(
     """
     if not files:
         return
-    known: Known = {}
     if isinstance(spec, ModelVersion):
-        what, spans = "training data", spec.data.spans
+        what, spans, cluster = "training data", spec.data.spans, None
     else:
         what, spans = f"held-out set {spec.name}", (spec.window,) if spec.window else ()
-    rows = _read_tables(root, model.data, files, known, what)
-    within = _within(rows, model.data, spans)
-    _refuse_by_file(
-        model.data, rows if isinstance(spec, ModelVersion) else within, files, known, what
-    )
-    labelled, _ = with_labels(within, model)
-    if labelled.empty:
-        uris = ", ".join(file.uri for file in files)
-        raise Refused(f"{what}: no labelled rows are left of {uris} in the window")
-    if isinstance(spec, HeldOut):
-        clusters_of(labelled, spec.cluster)
+        cluster = spec.cluster
+    with scratch_folder("modelyard-data-") as folder:
+        tables = _copied(root, model.data, files, folder)
+        _refuse_no_tables(tables, what)
+        rows = PinnedRows(tables, model, spans or None, what=what)
+        labelled = LabelledRows(rows, model, cluster)
+        try:
+            labelled.check(whole_files=cluster is None)
+        except Refused:
+            for table in tables:  # a file that breaks the contract alone is named
+                PinnedRows([table], model, None, what=f"{what} {table.uri}").check()
+            raise
+        if not labelled.rows:
+            uris = ", ".join(file.uri for file in files)
+            raise Refused(f"{what}: no labelled rows are left of {uris} in the window")
+        if cluster is not None:
+            clusters_of(with_labels(next(rows.parts()), model)[0], cluster)
 
 
-def _read_tables(
-    root: Path, data: DataContract, files: Sequence[DataFile], known: Known, what: str
-) -> pd.DataFrame:
-    """The rows of files; one that is no table, or has no rows, is refused."""
+def _copied(
+    root: Path, data: DataContract, files: Sequence[DataFile], folder: Path
+) -> list[TableFile]:
     place = data_root(root, repository_of(root))
-    contents = {file: place.read_pinned(file) for file in files}
+    tables = []
+    for number, file in enumerate(files):
+        path = folder / f"{number}.pinned"
+        place.copy_pinned(file, path)
+        tables.append(TableFile(path, uri=file.uri, data=data))
+    return tables
+
+
+def _refuse_no_tables(tables: Sequence[TableFile], what: str) -> None:
+    """Refuse files that are no tables, cannot be joined with others, or have no rows."""
     try:
-        rows = read_rows(files, contents.__getitem__, data, known, what)
+        for table in tables:
+            refuse_breaches(table.breaches, f"{what} {table.uri}")
     except CannotAnswer as error:  # its bytes are here, and they are no table
         raise Refused(error.message, hint=error.hint) from error
-    for file in files:
-        if known[file].empty:
-            raise Refused(f"{what} {file.uri} has no rows")
-    return rows
-
-
-def _within(rows: pd.DataFrame, data: DataContract, spans: Sequence[Interval]) -> pd.DataFrame:
-    if not spans or data.timestamp is None:
-        return rows
-    return rows_within(rows, timestamp=data.timestamp, spans=spans)
-
-
-def _refuse_by_file(
-    data: DataContract, rows: pd.DataFrame, files: Sequence[DataFile], known: Known, what: str
-) -> None:
-    """Refuse rows that break the contract, by the files that do so alone where there are any."""
-    found = find_breaches(data.columns, columns_of(rows))
-    if not found:
-        return
-    for file in files:
-        refuse_breaches(find_breaches(data.columns, columns_of(known[file])), f"{what} {file.uri}")
-    refuse_breaches(found, what)
+    for table in tables:
+        if not table.rows:
+            raise Refused(f"{what} {table.uri} has no rows")
