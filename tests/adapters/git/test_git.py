@@ -21,6 +21,7 @@ from modelyard.adapters.git.objects import LogEntry, Merged
 from modelyard.adapters.git.process import NoAnswer
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
+from modelyard.adapters.processes import telling
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -437,8 +438,10 @@ def test_a_remote_that_accepts_a_connection_and_never_answers_is_given_up(
     assert time.monotonic() - before < 20
     assert caught.value.message.startswith(f"git {call} ")
     assert f"-- {url} " in caught.value.message
-    assert caught.value.message.endswith(f" in {git.root}: no end after 1 s")
-    assert caught.value.hint.endswith(f": git ls-remote {url}")
+    limit = "silent for 1 s (modelyard.fetchSeconds)" if call == "fetch" else "no end after 1 s"
+    assert caught.value.message.endswith(f" in {git.root}: {limit}")
+    assert f": git ls-remote {url}" in caught.value.hint
+    assert ("git config modelyard.fetchSeconds 2" in caught.value.hint) == (call == "fetch")
     assert silent.taken == 1
     assert processes_about(url) == []
 
@@ -513,6 +516,80 @@ def test_silence_over_http_ends_a_call_before_its_own_limit(git, silent, monkeyp
         git.ls_remote(silent.url("http"), ["refs/heads/*"])
 
     assert "git ls-remote http" in caught.value.hint
+
+
+@pytest.fixture
+def a_slow_remote(git, tmp_path, monkeypatch):
+    """Has a fetch of many refs told of for so many seconds, with silences between."""
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "ext:file")
+    remote = Git(tmp_path / "remote.git")
+    made = commit(remote, None, {"x": b"1"})
+    names = "".join(f"create refs/modelyard/pulls/{each} {made}\n" for each in range(300))
+    remote.run("update-ref", "--stdin", stdin=names.encode())
+
+    def told(script):
+        program = tmp_path / "slow.sh"
+        program.write_text(f"{script}\nexec git-upload-pack {remote.root}\n")
+        return f"ext::sh {program}"
+
+    return told
+
+
+REFS = ["+refs/modelyard/*:refs/x/*"]
+# What a server tells while it counts, for 4 seconds; nothing of it is silent for 2.
+COUNTS = "for n in 1 2 3 4 5 6 7 8; do echo Counting objects: $n >&2; sleep 0.5; done"
+
+
+def test_a_fetch_goes_on_past_its_limit_while_it_tells_something(git, a_slow_remote, monkeypatch):
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 2.0)
+    before = time.monotonic()
+
+    git.fetch(a_slow_remote(COUNTS), REFS)
+
+    assert time.monotonic() - before > 4
+    assert len(git.run("for-each-ref", "refs/x").stdout.splitlines()) == 300
+
+
+def test_a_fetch_that_only_tells_and_never_ends_is_ended(git, a_slow_remote, monkeypatch):
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 2.0)
+    monkeypatch.setattr(telling, "MOST_SILENCES", 1)
+
+    with pytest.raises(NoAnswer, match=r"no end after 2 s \(modelyard.fetchSeconds\)"):
+        git.fetch(a_slow_remote(COUNTS), REFS)
+
+    assert processes_about("slow.sh") == []
+
+
+def test_a_checkout_may_give_a_silent_fetch_more_time(git, a_slow_remote, monkeypatch):
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 1.0)
+    remote = a_slow_remote("sleep 3")
+    with pytest.raises(NoAnswer, match="silent for 1 s"):
+        git.fetch(remote, REFS)
+    git.run("config", git_process.FETCH_KEY, "2")
+    with pytest.raises(NoAnswer, match="silent for 2 s"):
+        git.fetch(remote, REFS)
+    git.run("config", git_process.FETCH_KEY, "20")
+
+    git.fetch(remote, REFS)
+
+    assert len(git.run("for-each-ref", "refs/x").stdout.splitlines()) == 300
+
+
+def test_a_limit_that_is_no_number_is_named_and_the_fetch_ended(git, silent, monkeypatch):
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 1.0)
+    git.run("config", git_process.FETCH_KEY, "soon")
+
+    with pytest.raises(CannotAnswer, match=r"bad numeric config value 'soon'.*fetchseconds"):
+        git.fetch(silent.url("git"), REFS)
+
+    assert processes_about(silent.url("git")) == []
+
+
+def test_a_failed_fetch_says_why_without_what_it_told_before(git, a_slow_remote):
+    with pytest.raises(CannotAnswer) as caught:
+        git.fetch(a_slow_remote("echo Counting objects: 1 >&2; echo key refused >&2; exit 1"), REFS)
+
+    assert ": key refused fatal: " in caught.value.message
 
 
 def test_a_remote_that_never_answers_is_not_asked_again_for_what_is_missing(

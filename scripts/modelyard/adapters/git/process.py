@@ -11,13 +11,20 @@ from pathlib import Path
 
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.sign_in import credentials_of
+from modelyard.adapters.processes.telling import TooSilent, run_while_it_tells
 from modelyard.errors import CannotAnswer
 
 # Only a file system that hangs makes a local command take minutes.
 LOCAL_SECONDS = 300.0
 
 NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
-"""Limits of commands that wait for a remote: a rollback waits for them. A fetch may be large."""
+"""Limits of commands that wait for a remote: a rollback waits for them.
+
+A fetch may be large, so its limit is of how long it tells of nothing that it does.
+"""
+
+FETCH_KEY = "modelyard.fetchSeconds"
+"""The key of Git's configuration by which one checkout gives a fetch more than that."""
 
 _PACKING_SECONDS = 30.0
 """Limit of `git maintenance`: a rollback may wait for it."""
@@ -123,9 +130,14 @@ def run_git(
     if args[0] in NETWORK_SECONDS:
         whole |= credentials_of(root, whole)
     try:
-        done = _run_to_end(command, root, whole, stdin, seconds)
+        if args[0] == "fetch":
+            done = _run_fetch(command, root, whole, seconds)
+        else:
+            done = _run_to_end(command, root, whole, stdin, seconds)
     except OSError as error:
         raise CannotAnswer(f"cannot start git in {root}: {error}") from error
+    except TooSilent as error:
+        raise _silent(root, args, error) from error
     except subprocess.TimeoutExpired as error:
         raise no_end(root, args, seconds) from error
     if done.returncode not in accept:
@@ -148,6 +160,15 @@ def no_end(root: Path, args: Sequence[str], seconds: float) -> NoAnswer:
     """The error that reports a git command which took too long."""
     asked = safe_line(" ".join(args))[:200]
     return NoAnswer(f"git {asked} in {root}: no end after {seconds:g} s", hint=_hint(args))
+
+
+def _silent(root: Path, args: Sequence[str], error: TooSilent) -> NoAnswer:
+    """The error that reports a fetch which told nothing for too long."""
+    asked = safe_line(" ".join(args))[:200]
+    more = f"a slow one gets more time by: git config {FETCH_KEY} {2 * error.limit:g}"
+    return NoAnswer(
+        f"git {asked} in {root}: {error.what} ({FETCH_KEY})", hint=f"{_hint(args)}; {more}"
+    )
 
 
 def git_failure(
@@ -213,6 +234,18 @@ def _run_to_end(
             end_git(process)
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _run_fetch(
+    command: Sequence[str], root: Path, env: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a fetch as long as it tells something: the first one of a fleet brings 40,000 refs."""
+
+    def more() -> float | None:
+        asked = run_git(root, "config", "--type=int", "--get", FETCH_KEY, accept=(0, 1)).stdout
+        return float(asked) if asked.strip() else None
+
+    return run_while_it_tells(command, root, env, seconds=seconds, more=more, end=end_git)
 
 
 def end_git(process: subprocess.Popen[bytes]) -> None:

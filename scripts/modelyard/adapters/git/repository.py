@@ -110,8 +110,8 @@ class Git:
     def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
         """Fetch exactly these refspecs; refs that left the remote leave here too."""
         # No tags, no FETCH_HEAD, no configured refspecs: only what is asked for.
-        quiet = ("--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--refmap=")
-        self.run("fetch", *quiet, "--recurse-submodules=no", "--", remote, *refspecs)
+        alone = ("--no-tags", "--prune", "--no-write-fetch-head", "--refmap=")
+        self.run("fetch", "--progress", *alone, "--recurse-submodules=no", "--", remote, *refspecs)
 
     def missing_objects(self, objects: Iterable[str]) -> tuple[str, ...]:
         """The objects among these that this repository does not have."""

@@ -1,0 +1,127 @@
+"""Runs a git that tells what it does, and ends it once it is silent for too long."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+MOST_SILENCES = 30
+"""How many times as long as it may be silent it may take: nothing lasts for ever."""
+
+_MOST_ROWS = 200
+_LARGEST_READ = 2**16
+# What git tells while all goes well: what it counts, and a row for each ref.
+_PROGRESS = re.compile(
+    rb"( [ *+=t-] |From )|(remote: )?"
+    rb"(Enumerating|Counting|Compressing|Receiving|Resolving|Unpacking|Total|Checking)\b.*"
+)
+_ROW_END = re.compile(rb"[\r\n]+")
+
+
+class TooSilent(Exception):  # noqa: N818 - `run_git` says it in words
+    """It told nothing for too long, or took too long in whole.
+
+    Args:
+        what: Which, and how long that was.
+        limit: How long it may be silent.
+    """
+
+    def __init__(self, what: str, limit: float) -> None:
+        super().__init__(what)
+        self.what = what
+        self.limit = limit
+
+
+def run_while_it_tells(
+    command: Sequence[str],
+    root: Path,
+    env: Mapping[str, str],
+    *,
+    seconds: float,
+    more: Callable[[], float | None],
+    end: Callable[[subprocess.Popen[bytes]], None],
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a git command that tells its progress on stderr; returns it with the rest of its rows.
+
+    Args:
+        command: Its words, with those that have it tell.
+        root: Where it runs.
+        env: All its environment.
+        seconds: How long it may be silent.
+        more: Asked once it was silent for so long: another limit, if there is one.
+        end: Ends it, and what it started.
+
+    Raises:
+        TooSilent: It did not go on; it was ended.
+    """
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=root, env=env, stdin=null, stdout=null, stderr=pipe, bufsize=0
+    ) as process:
+        try:
+            told = cast("IO[bytes]", process.stderr)
+            rows = _read_rows(told.fileno(), _Patience(seconds, more))
+            process.wait()
+        except BaseException:
+            end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, b"", b"\n".join(rows))
+
+
+class _Patience:
+    """How long git may be silent, and take in whole."""
+
+    def __init__(self, seconds: float, more: Callable[[], float | None]) -> None:
+        self._seconds = seconds
+        self._more: Callable[[], float | None] | None = more
+        self._began = time.monotonic()
+
+    def wait(self, out: int) -> None:
+        """Wait until git tells something or has ended; `TooSilent` if it does not."""
+        since = time.monotonic()
+        while True:
+            whole = self._seconds * MOST_SILENCES
+            now = time.monotonic()
+            left = min(since + self._seconds, self._began + whole) - now
+            if left > 0:
+                if _is_ready(out, left):
+                    return
+            elif not self._has_more():
+                is_whole = now >= self._began + whole
+                what = (
+                    f"no end after {whole:g} s" if is_whole else f"silent for {self._seconds:g} s"
+                )
+                raise TooSilent(what, self._seconds)
+
+    def _has_more(self) -> bool:
+        """Whether there is another limit, which is asked for once."""
+        more, self._more = self._more, None
+        found = None if more is None else more()
+        is_more = found is not None and found > self._seconds
+        self._seconds = found if found is not None and is_more else self._seconds
+        return is_more
+
+
+def _is_ready(out: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(out, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _read_rows(out: int, patience: _Patience) -> deque[bytes]:
+    """The last rows of what git told, without its progress."""
+    rest, found = b"", deque[bytes](maxlen=_MOST_ROWS)
+    while True:
+        patience.wait(out)
+        chunk = os.read(out, _LARGEST_READ)
+        *rows, rest = _ROW_END.split(rest + chunk) if chunk else (rest, b"")
+        found.extend(row for row in rows if row and not _PROGRESS.match(row))
+        if not chunk:
+            return found
