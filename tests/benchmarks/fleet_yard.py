@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,10 @@ times merges. In a larger fleet one merge brings the files of several models, an
 # time, and to compress well most of the rest.
 _FAST = ("-c", "core.fsync=none", "-c", "core.compression=1")
 
-_PULLS = "refs/modelyard/pulls"
+PULLS = "refs/modelyard/pulls"
+"""Where the local forge has its pull requests."""
+
+_WRITTEN = "refs/written"
 
 _NAME = b"model-00000"
 
@@ -70,29 +74,37 @@ def fleet_yard(folder: Path, models: int) -> Yard:
     fleet = Yard(folder / "fleet")
     fleet.folder.mkdir()
     remote = fleet.folder / "remote.git"
-    _run(folder, "init", "-q", "--template=", "--bare", "-b", "main", str(remote))
-    copies = [_pattern(yard, each.name) for each in PATH]
+    run_git(folder, "init", "-q", "--template=", "--bare", "-b", "main", str(remote))
+    copies = [pattern_of(yard, each.name) for each in PATH]
     pulls: list[_Pull] = []
     marks = folder / "marks"
-    names = _import(remote, _main_branch(yard, copies, models, pulls), marks)
+    names = import_commits(remote, _main_branch(yard, copies, models, pulls), marks)
     # Before the facts and the pull requests are there: it links the files of all objects.
-    _run(fleet.folder, "clone", "-q", str(remote), "clone")
+    run_git(fleet.folder, "clone", "-q", str(remote), "clone")
     site = found_site((fleet.folder / "clone").absolute() / Repository().state)
-    _import(remote, _facts(copies, models, site), marks)
-    documents = _import(remote, _documents(pulls, names), marks)
-    _run(remote, "update-ref", "-d", _PULLS)
-    _run(remote, "pack-refs", "--all")
-    with (remote / "packed-refs").open("a") as stream:  # they sort after those of branches
-        refs = sorted((f"{_PULLS}/{number}", name) for number, name in documents.items())
-        stream.writelines(f"{name} {ref}\n" for ref, name in refs)
+    import_commits(remote, _facts(copies, models, site), marks)
+    documents = import_commits(remote, _documents(pulls, names), marks)
+    add_pulls(remote, {int(number): name for number, name in documents.items()})
     return fleet
 
 
-def _run(where: Path, *words: str) -> None:
+def add_pulls(remote: Path, documents: Mapping[int, str]) -> None:
+    """Give each pull request's document its ref, and take the ref away that wrote them."""
+    run_git(remote, "update-ref", "-d", _WRITTEN)
+    run_git(remote, "pack-refs", "--all")
+    file = remote / "packed-refs"
+    head, *rows = file.read_text().splitlines()
+    rows += [f"{name} {PULLS}/{number}" for number, name in documents.items()]
+    rows.sort(key=lambda row: row.split(" ", 1)[1])
+    file.write_text("\n".join([head, *rows, ""]))
+
+
+def run_git(where: Path, *words: str) -> None:
+    """Run a git that does not wait for the disk."""
     subprocess.run(["git", *_FAST, *words], cwd=where, check=True)
 
 
-def _import(remote: Path, stream: Iterable[bytes], marks: Path) -> dict[str, str]:
+def import_commits(remote: Path, stream: Iterable[bytes], marks: Path) -> dict[str, str]:
     """Write the commits of a stream; returns their names by mark."""
     words = ["git", *_FAST, "fast-import", "--quiet", f"--export-marks={marks}"]
     with subprocess.Popen(words, cwd=remote, stdin=subprocess.PIPE) as process:
@@ -123,16 +135,16 @@ def _main_branch(
         start[f"environments/{each.name}/environment.yaml"] = dump_spec("Environment", each)
     own = {path.removeprefix(f"models/{MODEL}/"): yard.read(path) for path in paths}
     mark = 1
-    yield _commit("main", mark, start, "Start")
+    yield commit_of("main", mark, start, "Start")
     size = max(1, round((models / ALONE) ** 2 / 2.5))
     for first in range(0, models, size):
         chunk = range(first, min(first + size, models))
         mark += 1
         specs = dict(file for number in chunk for file in _specs(own, number))
-        yield _commit("main", mark, specs, f"Add models from {first}")
+        yield commit_of("main", mark, specs, f"Add models from {first}")
         pulls.append(_Pull(head=mark, merge=mark, branch=f"add-{first}", by="Cleo"))
         for each in copies:
-            files = dict(file for number in chunk for file in _files(each, number))
+            files = dict(file for number in chunk for file in files_of(each, number))
             head = mark + 1
             for number in chunk:
                 mark += 1
@@ -142,15 +154,16 @@ def _main_branch(
                 said = {MODEL_TRAILER: model, VERSION: "v2", ENVIRONMENT: environment}
                 title = f"Merge pull request #{len(pulls)} from {branch}"
                 message = message_of(title, {**said, PULL: str(len(pulls))})
-                yield _commit("main", mark, files, message)
+                yield commit_of("main", mark, files, message)
                 files = {}
 
 
-def _pattern(yard: Yard, environment: str) -> Pattern:
+def pattern_of(yard: Yard, environment: str, attempt: int = 1) -> Pattern:
+    """What copies of the yard's model are made of in an environment, at some attempt."""
     catalog = read_specs(GitTree(yard.git, yard.main())).catalog
     known, model = catalog.releases[environment, MODEL], catalog.models[MODEL]
     name = _NAME.decode()
-    release = replace(known, model=name, manifests="0" * 64)
+    release = replace(known, model=name, manifests="0" * 64, attempt=attempt)
     files = rendered_tree(
         release, model=replace(model, name=name), environment=catalog.environments[environment]
     )
@@ -174,7 +187,7 @@ def _specs(own: Mapping[str, bytes], number: int) -> Iterator[tuple[str, bytes]]
         yield f"models/{name_of(number)}/{path}", found
 
 
-def _files(pattern: Pattern, number: int) -> Iterator[tuple[str, bytes]]:
+def files_of(pattern: Pattern, number: int) -> Iterator[tuple[str, bytes]]:
     """The pin and the manifests of one copy, as the renderer would write them."""
     name, environment = name_of(number), pattern.release.environment
     release = replace(pattern.release, model=name)
@@ -219,7 +232,7 @@ def _facts(copies: Sequence[Pattern], models: int, site: Site) -> Iterator[bytes
             facts = replace(each.facts, release=identity, verified=(identity,))
             path = f"facts/{each.release.environment}/{name}.json"
             documents[path] = dump_json(facts, ReleaseFacts)
-    yield _commit("modelyard/state", 1, documents, "Facts")
+    yield commit_of("modelyard/state", 1, documents, "Facts")
 
 
 def _documents(pulls: Sequence[_Pull], names: Mapping[str, str]) -> Iterator[bytes]:
@@ -239,13 +252,19 @@ def _documents(pulls: Sequence[_Pull], names: Mapping[str, str]) -> Iterator[byt
             closed_at=AT + timedelta(seconds=each.merge),
             closed_by=Person.named(BOT),
         )
-        document = dump_json(StoredPull(pull=pull), StoredPull)
-        # One ref for all: fast-import keeps what it knows of each, and looks through it.
-        yield f"reset {_PULLS}\n\n".encode()
-        yield _commit(_PULLS, number, {"document.json": document}, "Merge")
+        yield document_of(number, pull)
 
 
-def _commit(ref: str, mark: int, documents: Mapping[str, bytes], message: str) -> bytes:
+def document_of(mark: int, pull: PullRequest) -> bytes:
+    """The commit of a pull request's document, for `import_commits`."""
+    document = dump_json(StoredPull(pull=pull), StoredPull)
+    # One ref for all: fast-import keeps what it knows of each, and looks through it.
+    start = f"reset {_WRITTEN}\n\n".encode()
+    return start + commit_of(_WRITTEN, mark, {"document.json": document}, "Merge")
+
+
+def commit_of(ref: str, mark: int, documents: Mapping[str, bytes], message: str) -> bytes:
+    """A commit as `git fast-import` reads it."""
     full = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
     at = int(AT.timestamp()) + mark
     head = f"commit {full}\nmark :{mark}\ncommitter {BOT} <bot@example.org> {at} +0000\n"
@@ -253,3 +272,7 @@ def _commit(ref: str, mark: int, documents: Mapping[str, bytes], message: str) -
     for path, document in documents.items():
         rows.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(document), document))
     return b"".join([*rows, b"\n"])
+
+
+if __name__ == "__main__":
+    fleet_yard(Path(sys.argv[1]), int(sys.argv[2]))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.forge.hosted.api import is_urgent
+from modelyard.adapters.git.comparison import read_objects
 from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
@@ -135,11 +136,16 @@ class Workspace:
         tree = GitTree(self.git, commit)
         return self.once("specs", commit, lambda: read_specs(tree, models={model}), model)
 
-    def read_ahead(self, models: Collection[str]) -> None:
-        """Read the specs of these models at once, and forget those that were read so before."""
-        commit = self.main()
+    def read_ahead(self, models: Collection[str], tree: GitTree) -> None:
+        """Read the specs of these models at once, and forget those that were read so before.
+
+        Args:
+            models: The models.
+            tree: The main branch's commit, with all that is read for them.
+        """
+        commit = tree.commit
         self._ahead.clear()
-        found = split_specs(read_specs(GitTree(self.git, commit), models=models), models)
+        found = split_specs(read_specs(tree, models=models), models)
         self._ahead.update({(commit, model): specs for model, specs in found.items()})
 
     def environments(self, commit: str) -> Mapping[str, Environment]:
@@ -219,10 +225,11 @@ def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRele
     # With its manifests: somebody may have changed them alone.
     changed = read_main_history(git, commit).changes.get(manifests_folder(environment, model), ())
     commits = changed[: -LONGEST_PAST - 1 : -1]
-    contents = git.read_many([f"{each}:{path}" for each in commits])
+    pins = read_objects(git, [f"{each}:{path}" for each in commits])
+    contents = git.read_many(filter(None, pins.values()))
     past = []
     for each in commits:
-        content = contents[f"{each}:{path}"]
+        content = contents.get(pins[f"{each}:{path}"] or "")
         if content is not None:
             try:
                 release = read_spec(Release, content, name=path)

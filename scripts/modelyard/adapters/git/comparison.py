@@ -8,8 +8,8 @@ from modelyard.adapters.git.names import revision_of
 from modelyard.adapters.git.objects import AnswerCache, is_permanent
 from modelyard.adapters.git.repository import Git
 
-# Four names for each release of a thousand models.
-_OBJECTS = AnswerCache(20_000)
+# The names that a look reads ahead, see `operations/watch/ahead.py`.
+_OBJECTS = AnswerCache(100_000)
 _NONE = ""
 
 

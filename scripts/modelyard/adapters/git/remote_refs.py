@@ -309,7 +309,7 @@ class RemoteRefs:
             if waiting := _WAITING.get():
                 refs = waiting.seen(place, refs)
             # Where nothing moved since the last snapshot, what was derived from it still holds.
-            if self._last is None or self._last.refs != refs:
+            if self._last is None or (self._last.refs is not refs and self._last.refs != refs):
                 self._last = KnownRefs(refs)
             seen[place] = self._last
         return seen[place].matching(patterns)

@@ -49,6 +49,7 @@ class Git:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._place = root.absolute()
+        self._listed: tuple[bytes, Mapping[str, str]] | None = None
 
     @cached_property
     def kept_folder(self) -> Path:
@@ -102,10 +103,14 @@ class Git:
         except FileNotFoundError:
             return None
 
-    def ls_remote(self, remote: str, patterns: Iterable[str]) -> dict[str, str]:
+    def ls_remote(self, remote: str, patterns: Iterable[str]) -> Mapping[str, str]:
         """The remote's refs that match, with the objects they point at now."""
         out = self.run("ls-remote", "--refs", "--", remote, *patterns).stdout
-        return {ref: sha for sha, ref in (row.split("\t") for row in out.decode().splitlines())}
+        # A fleet has tens of thousands, and most of the time none has moved.
+        if self._listed is None or self._listed[0] != out:
+            rows = (row.split("\t") for row in out.decode().splitlines())
+            self._listed = out, {ref: sha for sha, ref in rows}
+        return self._listed[1]
 
     def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
         """Fetch exactly these refspecs; refs that left the remote leave here too."""

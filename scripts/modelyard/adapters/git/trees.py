@@ -159,12 +159,20 @@ class GitTree:
         git: The repository.
         commit: A commit or anything that names one.
         places: See `Tree.part`; None for everything.
+        listed: The blobs of what is there by path, in order, if that is known.
     """
 
-    def __init__(self, git: Git, commit: str, places: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        git: Git,
+        commit: str,
+        places: Collection[str] | None = None,
+        listed: dict[str, str] | None = None,
+    ) -> None:
         self.git = git
         self.commit = commit
         self._places = places
+        self._listed = listed
 
     def paths(self, prefix: str = "") -> tuple[str, ...]:
         """See `Tree`."""
@@ -209,10 +217,32 @@ class GitTree:
 
     @cached_property
     def _blobs(self) -> dict[str, str]:
+        if self._listed is not None:
+            return self._listed
         if self._places is not None and not self._places:
             return {}
         listed = self.git.ls_tree(self.commit, *sorted(self._places or ()))
         return {entry.path: entry.blob for entry in sorted(listed, key=lambda entry: entry.path)}
+
+
+class ListedTree(GitTree):
+    """A part of one commit, listed once for all parts of it that are asked for later.
+
+    Args:
+        git: The repository.
+        commit: The commit.
+        places: What may be asked for, see `Tree.part`.
+    """
+
+    def part(self, places: Collection[str]) -> GitTree:
+        """See `Tree`; of what was listed."""
+        paths = (path for place in sorted(places) for path in self._at(place))
+        return GitTree(self.git, self.commit, places, {path: self._blobs[path] for path in paths})
+
+    def _at(self, place: str) -> tuple[str, ...]:
+        if place.endswith("/"):
+            return self.paths(place)
+        return (place,) if place in self._blobs else self.paths(f"{place}/")
 
 
 def _starting(order: list[str], prefix: str) -> tuple[str, ...]:

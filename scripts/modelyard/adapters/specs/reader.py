@@ -160,10 +160,10 @@ def is_read_for(path: str, models: Collection[str]) -> bool:
 def _paths(tree: Tree, models: Collection[str] | None) -> Iterator[str]:
     if models is None:
         yield from tree.paths(MODELS)
+        yield from tree.paths(ENVIRONMENTS)
     else:
-        for model in sorted(models):
-            yield from tree.paths(model_folder(model))
-    yield from tree.paths(ENVIRONMENTS)
+        for place in list_places(tree, sorted(models)):
+            yield from tree.paths(place)
 
 
 def _spec(kind: str, file: str, text: bytes, problems: list[Problem]) -> Any:

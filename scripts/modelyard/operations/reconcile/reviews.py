@@ -323,13 +323,13 @@ def _placement(objects: Mapping[str, str | None], names: tuple[str, str]) -> Pla
 
 def _names(commit: str, environment: Environment, model: str) -> tuple[str, str]:
     """The Git names of the pin and the folder of manifests at a commit."""
-    pin, manifests = _paths(environment, model)
+    pin, manifests = placed_paths(environment.name, model)
     return f"{commit}:{pin}", f"{commit}:{manifests}"
 
 
-def _paths(environment: Environment, model: str) -> tuple[str, str]:
-    folder = manifests_folder(environment.name, model)
-    return release_file(environment.name, model), folder.rstrip("/")
+def placed_paths(environment: str, model: str) -> tuple[str, str]:
+    """The pin and the folder of manifests of a model in an environment."""
+    return release_file(environment, model), manifests_folder(environment, model).rstrip("/")
 
 
 def _purpose(pull: PullSummary) -> Purpose | None:

@@ -23,6 +23,7 @@ from modelyard.operations.reconcile.apply import Report, set_pull_status
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
 from modelyard.operations.sites import read_standing, take_standing, tell_standing
+from modelyard.operations.watch.ahead import TOGETHER, ReadAhead
 from modelyard.operations.watch.at_rest import RestingModels, read_marks, rests
 from modelyard.operations.watch.merge_queue import report_merge_queue
 from modelyard.operations.watch.notify import notify, pending_notifications
@@ -33,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 A_MOMENT = timedelta(minutes=2)
 """How long a server that starts has the watcher look more often; later each pass may find it."""
-
-TOGETHER = 50
-"""Models whose specs are read at once: one after the other they cost a process each."""
 
 GOOD_SECONDS = 2.0
 """Refs that old still show that there is nothing to do; whatever is done is decided by new ones."""
@@ -183,23 +181,17 @@ def _look_at(
     look: Callable[[Workspace, str, Report], bool],
 ) -> Iterator[tuple[bool, tuple[tuple[str | None, Exception], ...]]]:
     """Reconcile and observe these models; those found at rest are added to the list, if any."""
+    ahead = ReadAhead(workspace, names)
     for first in range(0, len(names), TOGETHER):
         some = names[first : first + TOGETHER]
         with one_snapshot(lasts=GOOD_SECONDS):
-            if len(some) > 1:
-                _read_ahead(workspace, some)
+            if len(names) > 1:
+                ahead.read(first, some)
             steps: list[Step] = [
                 (name, partial(_look_at_one, workspace, name, report, at_rest, look))
                 for name in some
             ]
             yield run_each(steps)
-
-
-def _read_ahead(workspace: Workspace, names: Sequence[str]) -> None:
-    try:
-        workspace.read_ahead(names)
-    except YardError as error:  # each model's own pass says so, and the others go on
-        logger.info("the specs of %d models are read one by one: %s", len(names), error.message)
 
 
 def _look_at_one(

@@ -1,0 +1,116 @@
+"""Reads ahead, for many models at once, what a look at each would ask git for one by one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+
+from modelyard.adapters.git.comparison import read_objects
+from modelyard.adapters.git.first_parents import read_main_history
+from modelyard.adapters.git.trees import GitTree, ListedTree
+from modelyard.domain.promotion.change import Purpose, parse_branch
+from modelyard.domain.promotion.pulls import PullState, PullSummary
+from modelyard.domain.specs.paths import (
+    MODELS,
+    SETTINGS,
+    environment_file,
+    manifests_folder,
+    releases_folder,
+)
+from modelyard.errors import YardError
+from modelyard.operations.forge.merges import closed_pulls_of
+from modelyard.operations.reconcile.reviews import placed_paths
+from modelyard.operations.workspace import LONGEST_PAST, Workspace
+
+logger = logging.getLogger(__name__)
+
+TOGETHER = 50
+"""Models whose specs are read at once: one after the other they cost a process each."""
+
+_AT_ONCE = 500
+"""Models whose objects are asked for at once, in the order of commits: git keeps the folder of an
+environment, which is as large as the fleet, for the next question about nearly the same one."""
+
+_MOST_LISTED_APART = 200
+
+
+class ReadAhead:
+    """What a look at these models reads of Git; whatever is not found here is asked for later.
+
+    Args:
+        workspace: What to read with.
+        names: The models, in the order of the look.
+    """
+
+    def __init__(self, workspace: Workspace, names: Collection[str]) -> None:
+        self._workspace = workspace
+        self._names = tuple(names)
+        self._tree: GitTree | None = None
+        self._asked = 0
+
+    def read(self, first: int, models: Collection[str]) -> None:
+        """Read for these models, of which this is the place of the first one."""
+        try:
+            self._workspace.read_ahead(models, self._tree_of_now())
+            if first >= self._asked:
+                some = self._names[first : first + _AT_ONCE]
+                self._asked = first + len(some)
+                read_objects(self._workspace.git, _in_order(self._workspace, some))
+        except YardError as error:  # each model's own pass says so, and the others go on
+            logger.info("%d models are read one by one: %s", len(models), error.message)
+
+    def _tree_of_now(self) -> GitTree:
+        workspace, commit = self._workspace, self._workspace.main()
+        if len(self._names) <= _MOST_LISTED_APART:
+            return GitTree(workspace.git, commit)
+        if self._tree is None or self._tree.commit != commit:
+            environments = workspace.environments(commit)
+            folders = [releases_folder(name) for name in environments]
+            files = map(environment_file, environments)
+            self._tree = ListedTree(workspace.git, commit, [SETTINGS, MODELS, *folders, *files])
+        return self._tree
+
+
+def _in_order(workspace: Workspace, models: Collection[str]) -> list[str]:
+    """The Git names that the looks at these models compare, those alike beside each other."""
+    commit = workspace.main()
+    history = read_main_history(workspace.git, commit)
+    found: list[tuple[str, int, str, str]] = []
+    merged = {model: _newest_heads(workspace, model, history.order) for model in models}
+    heads = {head for newest in merged.values() for head, _ in newest.values()}
+    # Of a commit that is not here yet git would say that it holds nothing, which is kept.
+    gone = frozenset(workspace.git.missing_objects(heads))
+    for model, newest in merged.items():
+        for environment in workspace.environments(commit):
+            pin, manifests = placed_paths(environment, model)
+            changed = history.changes.get(manifests_folder(environment, model), ())
+            asked = [(each, pin) for each in changed[-LONGEST_PAST:]]
+            compared = [(commit, len(history.order))]
+            compared += [newest[environment]] if environment in newest else []
+            found += [(environment, history.order[each], path, each) for each, path in asked]
+            for head, order in compared:
+                paths = () if head in gone else (pin, manifests)
+                found += [(environment, order, path, head) for path in paths]
+    # All pins before all folders of manifests: they are in different folders.
+    found.sort(key=lambda each: (each[0], "/manifests/" in each[2], each[1:]))
+    return list(dict.fromkeys(f"{head}:{path}" for _, _, path, head in found))
+
+
+def _newest_heads(
+    workspace: Workspace, model: str, order: Mapping[str, int]
+) -> Mapping[str, tuple[str, int]]:
+    """The head of the newest merged pull request for each environment, and when it was merged."""
+    found: dict[str, tuple[str, int]] = {}
+    for environment, pull in _merged(workspace, model):
+        merged_at = order.get(pull.merged_as or "", -1)
+        if merged_at >= found.get(environment, ("", -1))[1]:
+            found[environment] = pull.head, merged_at
+    return found
+
+
+def _merged(workspace: Workspace, model: str) -> Iterator[tuple[str, PullSummary]]:
+    for pull in closed_pulls_of(workspace, model):
+        branch = parse_branch(pull.branch)
+        is_release = branch is not None and branch.purpose in {Purpose.PROMOTE, Purpose.ROLLBACK}
+        if branch is not None and is_release and pull.state is PullState.MERGED:
+            yield branch.subject or "", pull
