@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyarrow import parquet
 
-PART_ROWS = 131_072
-"""Rows of a part: enough for numpy, and of 50 columns about 50 MB."""
+PART_ROWS = 32_768
+"""Rows of a part: enough for numpy, and of 50 columns about 13 MB, several times over."""
+
+_COPIED_ROWS = 131_072
+"""Rows of a group of a copy."""
 
 _BUFFER = 2**20  # without one a column of a group of rows is read at once, however many there are
 
@@ -78,7 +81,7 @@ class StoredRows:
         with self._open() as file:
             schema = file.schema_arrow.empty_table().select(kept).schema
             with parquet.ParquetWriter(path, schema) as copy:
-                for batch in file.iter_batches(PART_ROWS, columns=kept):
+                for batch in file.iter_batches(_COPIED_ROWS, columns=kept):
                     copy.write_batch(batch.select(kept).cast(schema))
 
     @contextmanager
@@ -124,5 +127,6 @@ def _frame(batch: pa.RecordBatch, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _plain(table: Any, names: Sequence[str]) -> pd.DataFrame:
-    frame: pd.DataFrame = table.select(list(names)).to_pandas()
+    # A block for each column: the columns of one type would be copied into one.
+    frame: pd.DataFrame = table.select(list(names)).to_pandas(split_blocks=True)
     return frame.reset_index(drop=True)

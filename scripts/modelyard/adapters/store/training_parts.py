@@ -31,7 +31,9 @@ def parts_of_rows(rows: StoredRows, timestamp: str | None, window_days: int) -> 
                 times = _moments(frame, timestamp)
                 days = (times - first).astype("timedelta64[D]").astype(np.int64)
                 blocks = np.where(np.isnat(times), 0, days // window_days)
-            yield Part(table=columns_of(frame[list(names)]), blocks=blocks, times=times)
+            # Chosen as arrays: a frame of some columns would be a copy of them.
+            table = columns_of(frame)
+            yield Part(table={name: table[name] for name in names}, blocks=blocks, times=times)
 
     return read
 

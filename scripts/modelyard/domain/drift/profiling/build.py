@@ -1,7 +1,7 @@
 """Builds the profile of training data from parts of its rows.
 
 The order of the rows, and how they are cut into parts, change nothing. What is in memory is a part,
-all values of one number column, and one key of each row.
+all values of one number column or of a few short ones, and one key of each row.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from modelyard.errors import CannotAnswer
 
 _MOST_COUNTS = 4_000_000
 """Counts by block and bin that are in memory at a time, a few for each: 30 MB of each kind."""
+
+_MOST_VALUES = 4_000_000
+"""Values of number columns that are sorted together, of one column at least: 32 MB."""
 
 _BINS = 200
 
@@ -132,12 +135,18 @@ def _read_counts(
     read: ReadParts, calendar: Calendar, columns: Sequence[NumberRows | LevelRows]
 ) -> None:
     """Read the quantiles of each number, then the counts of all columns together."""
-    for each in columns:
-        name = each.column.name
-        if isinstance(each, NumberRows):
-            each.read_shape(part.table[name] for part in read([name]))
-        else:
-            each.read_shape()
+    numbers = [each for each in columns if isinstance(each, NumberRows)]
+    together = max(1, _MOST_VALUES // max(1, calendar.rows))
+    for first in range(0, len(numbers), together):
+        chosen = numbers[first : first + together]
+        for part in read([each.column.name for each in chosen]):
+            for number in chosen:
+                number.collect(part.table[number.column.name])
+        for number in chosen:
+            number.read_shape()
+    for level in columns:
+        if isinstance(level, LevelRows):
+            level.read_shape()
     for part in read([each.column.name for each in columns]):
         blocks = calendar.blocks_of(part)
         year = calendar.year_of(part, blocks)

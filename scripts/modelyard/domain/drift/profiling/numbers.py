@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,20 +45,31 @@ class NumberRows:
         # -1, cut off, is the last place.
         self._low, self._high = np.full(height + 1, np.inf), np.full(height + 1, -np.inf)
         self._outside = np.zeros(height, dtype=np.int64)
+        self._collected: Collected[np.float64] | None = None
 
     def add_range(self, values: Array, blocks: Integers) -> None:
         """The first pass, with the block of each row."""
         numbers = self._read(values)
+        if len(blocks) and (blocks == blocks[0]).all():  # as most parts of rows by time are
+            own = blocks[0]
+            self._low[own] = np.fmin(self._low[own], np.fmin.reduce(numbers))
+            self._high[own] = np.fmax(self._high[own], np.fmax.reduce(numbers))
+            return
         known = ~np.isnan(numbers)
         np.minimum.at(self._low, blocks[known], numbers[known])
         np.maximum.at(self._high, blocks[known], numbers[known])
 
-    def read_shape(self, parts: Iterable[Array]) -> None:
-        """The second pass, over all values at once."""
-        collected = Collected(self._calendar.rows, np.float64)
-        for values in parts:
-            numbers = self._read(values)
-            collected.add(numbers[~np.isnan(numbers)])
+    def collect(self, values: Array) -> None:
+        """The second pass, all values of which are in memory until `read_shape`."""
+        if self._collected is None:
+            self._collected = Collected(self._calendar.rows, np.float64)
+        numbers = self._read(values)
+        self._collected.add(numbers[~np.isnan(numbers)])
+
+    def read_shape(self) -> None:
+        """Read the quantiles of the values that were collected."""
+        collected = self._collected or Collected(0, np.float64)
+        self._collected = None
         known = collected.in_order()
         self._shape = _Shape(
             known=len(known),
