@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from modelyard.serving.batches import (
     BATCH_ROWS,
     MOST_WAITING_ROWS,
     Batches,
+    ModelThread,
     OverloadedError,
     score_together,
 )
@@ -54,13 +54,12 @@ class Recorded:
 
 def run(body: Callable[[Batches, Recorded], Awaitable[None]], queue: int = 100) -> Recorded:
     model = Recorded()
-    with ThreadPoolExecutor(1) as executor:
 
-        async def play() -> None:
-            async with asyncio.timeout(30):
-                await body(Batches(model, executor, queue=queue), model)
+    async def play() -> None:
+        async with asyncio.timeout(30):
+            await body(Batches(model, ModelThread(), queue=queue), model)
 
-        asyncio.run(play())
+    asyncio.run(play())
     return model
 
 
@@ -167,11 +166,10 @@ def test_a_fault_of_the_call_itself_reaches_every_request_and_the_next_one_is_an
             return super().__call__(requests)
 
     async def play() -> None:
-        with ThreadPoolExecutor(1) as executor:
-            batches = Batches(Broken(), executor, queue=9)
-            with pytest.raises(MemoryError):
-                await batches.scores(request(1))
-            assert (await batches.scores(request(1))).tolist() == [2]
+        batches = Batches(Broken(), ModelThread(), queue=9)
+        with pytest.raises(MemoryError):
+            await batches.scores(request(1))
+        assert (await batches.scores(request(1))).tolist() == [2]
 
     asyncio.run(play())
 

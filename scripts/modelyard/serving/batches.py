@@ -1,14 +1,17 @@
-"""Scores the requests that wait while the model is busy in one call, without delaying any."""
+"""Scores the requests that wait while the model is busy in one call, on a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
 
 from modelyard.serving.tensor import MAX_ROWS
 
@@ -16,12 +19,52 @@ if TYPE_CHECKING:
     from modelyard.serving.inputs import InferenceRequest
     from modelyard.serving.predictor import Scores
 
+_T = TypeVar("_T")
+
 MOST_WAITING_ROWS = 10 * MAX_ROWS
 """Of all requests that wait: their memory, and the time that the last one waits, have a limit."""
 
 BATCH_ROWS = MAX_ROWS
 """Requests are joined up to so many rows, for which what comes meanwhile waits: no longer than for
 the largest request of one client. Eight of 1,000 cost a model of scikit-learn four times one."""
+
+
+class ModelThread:
+    """Runs one piece of work after the other.
+
+    It wakes once for each and holds no lock meanwhile. The process does not wait for it at its end,
+    as it would for an executor's: a model that never returns would keep it from ending.
+
+    Args:
+        begin: Called on the thread before the first piece of work.
+    """
+
+    def __init__(self, begin: Callable[[], object] = lambda: None) -> None:
+        self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        threading.Thread(target=self._run, args=(begin,), name="predict", daemon=True).start()
+
+    def start(self, work: Callable[[], _T], tell: Callable[[_T | BaseException], object]) -> None:
+        """Do a piece of work, and tell on the thread what it gave or raised.
+
+        Args:
+            work: What to do.
+            tell: Must not raise, and return soon.
+        """
+        self._work.put(lambda: tell(_outcome(work)))
+
+    def call(self, work: Callable[[], _T]) -> _T:
+        """The same for a caller that waits; what the work raises is raised here."""
+        done: Future[_T | BaseException] = Future()
+        self.start(work, done.set_result)
+        outcome = done.result()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _run(self, begin: Callable[[], object]) -> None:
+        begin()
+        while True:
+            self._work.get()()
 
 
 class OverloadedError(Exception):
@@ -41,19 +84,19 @@ class Batches:
     busy wait, and are scored together as soon as it is not.
 
     Args:
-        score: Scores one request, or several in one call; called on the executor's only thread.
-        executor: Has one thread.
+        score: Scores one request, or several in one call.
+        thread: Where it is called.
         queue: Requests that may wait.
     """
 
     def __init__(
         self,
         score: Callable[[Sequence[InferenceRequest]], Sequence[Scores | Exception]],
-        executor: Executor,
+        thread: ModelThread,
         *,
         queue: int,
     ) -> None:
-        self._score, self._executor, self._queue = score, executor, queue
+        self._score, self._thread, self._queue = score, thread, queue
         self._waiting: deque[_Waiting] = deque()
         self._rows = 0
         self._is_busy = False
@@ -84,8 +127,8 @@ class Batches:
             return
         loop = asyncio.get_running_loop()
         requests = [each.request for each in batch]
-        done = loop.run_in_executor(self._executor, self._score, requests)
-        done.add_done_callback(partial(self._finish, batch))
+        finish = partial(_run_on, loop, self._finish, batch)
+        self._thread.start(partial(self._score, requests), finish)
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -101,20 +144,27 @@ class Batches:
                 rows += following
         return batch
 
-    def _finish(self, batch: Sequence[_Waiting], done: asyncio.Future[Any]) -> None:
+    def _finish(
+        self,
+        batch: Sequence[_Waiting],
+        outcome: Sequence[Scores | Exception] | BaseException,
+    ) -> None:
         # The answers come first: their clients' next requests then join the next batch.
-        error = None if done.cancelled() else done.exception()
-        results = [error] * len(batch) if error or done.cancelled() else done.result()
-        for each, result in zip(batch, results, strict=True):
+        failed = isinstance(outcome, BaseException)
+        outcomes = [outcome] * len(batch) if failed else outcome
+        for each, result in zip(batch, outcomes, strict=True):
             if each.scores.done():
                 continue
-            if result is None:
-                each.scores.cancel()
-            elif isinstance(result, BaseException):
+            if isinstance(result, BaseException):
                 each.scores.set_exception(result)
             else:
                 each.scores.set_result(result)
         asyncio.get_running_loop().call_soon(self._start)
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, finish: Callable[..., None], *given: object) -> None:
+    with suppress(RuntimeError):  # the server has stopped meanwhile
+        loop.call_soon_threadsafe(finish, *given)
 
 
 def score_together(
@@ -135,3 +185,10 @@ def score_together(
             return [RuntimeError("the model raised StopIteration") if is_stop else error]
     half = len(requests) // 2
     return [*score_together(score, requests[:half]), *score_together(score, requests[half:])]
+
+
+def _outcome(work: Callable[[], _T]) -> _T | BaseException:
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - it is the caller's, and the thread goes on
+        return error

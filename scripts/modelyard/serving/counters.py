@@ -101,7 +101,10 @@ class Counters:
     ) -> None:
         self._labels = {name: labels[name] for name in LABELS}
         self._grid = prediction_grid(serving.output)
-        self._levels = {name: frozenset(seen) for name, seen in serving.training.levels.items()}
+        self._levels = {
+            name: {level: level_cell(level) for level in seen}
+            for name, seen in serving.training.levels.items()
+        }
         self._registry = registry
         names = [column.name for column in serving.inputs]
         self._requests = self._counters("requests", "Requests.", "code_class", CODE_CLASSES)
@@ -223,11 +226,16 @@ class Counters:
         for column, seen in self._levels.items():
             levels = collections.Counter(columns[column].tolist())
             levels.pop(None, None)  # a null is a missing value, not a level
-            if unseen := sum(rows for level, rows in levels.items() if level not in seen):
-                self._unseen[column].inc(unseen)
             counts: dict[int, int] = collections.defaultdict(int)
+            unseen = 0
             for level, rows in levels.items():
-                counts[level_cell(level)] += rows
+                cell = seen.get(level)
+                if cell is None:
+                    cell = level_cell(level)
+                    unseen += rows
+                counts[cell] += rows
+            if unseen:
+                self._unseen[column].inc(unseen)
             for cell, rows in counts.items():
                 self._add_cell(self._cells, rows, column, cell)
 

@@ -170,11 +170,14 @@ def _tensors(request: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
 
 
 def _twins(tensors: Mapping[str, object], columns: Sequence[Column]) -> list[str]:
+    others = tensors.keys() - {column.name for column in columns}
+    if not others:
+        return []  # as in most requests
     plain = {_normalized(column.name): column.name for column in columns}
     return [
         f"input {describe_value(name)}: expected the name {plain[_normalized(name)]}"
         for name in tensors
-        if _normalized(name) in plain and name not in plain.values()
+        if name in others and _normalized(name) in plain
     ]
 
 

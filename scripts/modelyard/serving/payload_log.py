@@ -158,7 +158,8 @@ class PayloadLog:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{self._labels['release']}-{stamp}-{os.getpid()}-{self._parts:06d}.parquet"
         partial = self._folder / f".{name}.part"
-        pq.write_table(table, partial)
+        # Of inputs nobody asks for the least and the greatest, which take a quarter of the time.
+        pq.write_table(table, partial, write_statistics=["at", "request"])
         partial.replace(self._folder / name)
 
 

@@ -103,7 +103,8 @@ class Predictor:
         """The model's scores for columns that `conform` has made; see `scores`."""
         import pandas as pd  # noqa: PLC0415 - the model has imported it
 
-        answer = self.answer(pd.DataFrame(columns, copy=False))
+        # Copied, which joins columns of one type: models read such a frame in less time.
+        answer = self.answer(pd.DataFrame(columns))
         scores = _shaped(answer, rows=rows, serving=self.serving)
         _refuse_values(scores, self.serving)
         return scores

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import threadpoolctl
 
 from modelyard.domain.specs.model import DEFAULT_QUEUE, OutputKind
-from modelyard.serving.batches import Batches, score_together
+from modelyard.serving.batches import Batches, ModelThread, score_together
 from modelyard.serving.documents import Golden
 from modelyard.serving.inputs import InferenceRequest, request_of_rows
 from modelyard.serving.outliers import OutlierError, find_outliers
@@ -52,8 +52,8 @@ class ServedModel:
     ) -> None:
         self.name, self.predictor = name, predictor
         self._version = version
-        self._executor = ThreadPoolExecutor(1, "predict", initializer=_one_openmp_thread)
-        self._batches = Batches(self._score, self._executor, queue=queue)
+        self._thread = ModelThread(_one_openmp_thread)
+        self._batches = Batches(self._score, self._thread, queue=queue)
         self.alone_because: str | None = None
         self._gives_both_classes = False
         self.golden_problem = self._compare_golden(golden)
@@ -161,7 +161,7 @@ class ServedModel:
 
         # On the prediction thread, under the same OpenMP limit.
         try:
-            found, alone = self._executor.submit(self._golden_scores, golden).result()
+            found, alone = self._thread.call(partial(self._golden_scores, golden))
         except Exception as error:  # whatever the model raises
             raise model_fault(f"model {self.name}: its golden rows fail", error) from error
         expected = np.asarray(golden.scores, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ def pair_measures(histogram: ArrayLike) -> dict[str, NDArray[Any]]:
         Each measure with shape (...).
     """
     counts = np.asarray(histogram)
-    places = np.arange(counts.shape[-1])
-    tenths = counts @ np.equal.outer(places * 10 // max(1, places.size), np.arange(10))
+    places, in_tenths = _places(counts.shape[-1])
+    tenths = counts @ in_tenths
     rows = counts.sum(axis=-1)
     return {
         PAIRS: rows * (rows - 1),
@@ -42,6 +43,13 @@ def pair_measures(histogram: ArrayLike) -> dict[str, NDArray[Any]]:
         TENTHS: rows * rows - (tenths * tenths).sum(axis=-1),
         DISTANCE: 2 * (rows * (counts @ places**2) - (counts @ places) ** 2),
     }
+
+
+@lru_cache(maxsize=64)
+def _places(bins: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The bins, and for each whether it is in each tenth; servers ask for each request."""
+    places = np.arange(bins)
+    return places, np.equal.outer(places * 10 // max(1, bins), np.arange(10))
 
 
 def design_effects(canary: Arm, stable: Arm | None) -> tuple[float, ...] | None:

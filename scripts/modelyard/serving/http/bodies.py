@@ -37,7 +37,11 @@ SPARE_INPUTS = 20
 """Inputs of a full request beside the model's own, such as those of another version."""
 
 _SMALL = 2**16
-"""A body up to this size is parsed at once: handing it to a thread would take longer."""
+"""Bodies up to this size need no limits."""
+
+_AT_ONCE = 2**17
+"""A body up to this size is parsed on the event loop, in about a millisecond: handing it to a
+thread and back takes as long."""
 
 _SPARE_LISTS = 1000
 _GZIP = "gzip"
@@ -97,7 +101,7 @@ class BodyReader:
                 parse_body, body, length, self._serving, is_packed=is_packed, read=dialect.read
             )
             # A packed body is of any size; on the thread only one is unpacked at a time.
-            if len(body) <= _SMALL and not is_packed:
+            if len(body) <= _AT_ONCE and not is_packed:
                 return parse()
             return await asyncio.get_running_loop().run_in_executor(self._thread, parse)
         finally:

@@ -31,8 +31,9 @@ class LimitedProtocol(HttpToolsProtocol):
     """HTTP whose connections are dropped when a head does not arrive in time, or has no end."""
 
     _timer: asyncio.TimerHandle | None = None
-    _in_head = True
+    _in_head = False
     _head_bytes = 0
+    _head_until = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -45,7 +46,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer, which would keep the connection in memory until it rings."""
         super().connection_lost(exc)
-        self._end_head()
+        self._in_head = False
+        if self._timer is not None:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Read on, and drop a connection whose head is too long."""
@@ -62,8 +65,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begin_head()
 
     def on_headers_complete(self) -> None:
-        """Stop it at the last."""
-        self._end_head()
+        """Stop the clock at the last."""
+        self._in_head = False
         super().on_headers_complete()
         if self._is_stopping and self.cycle is not None:
             self.cycle.keep_alive = False
@@ -88,15 +91,23 @@ class LimitedProtocol(HttpToolsProtocol):
         self.loop.call_later(_TURN_SECONDS, super().shutdown)
 
     def _begin_head(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._head_bytes = 0
+        if not self._in_head:
+            self._in_head = True
+            self._head_until = self.loop.time() + HEAD_SECONDS
+        # One timer for all heads of 30 s: to set and cancel it for each costs more.
         if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._look_at_head)
 
-    def _end_head(self) -> None:
-        self._in_head = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _look_at_head(self) -> None:
+        self._timer = None
+        if not self._in_head:
+            return
+        left = self._head_until - self.loop.time()
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._look_at_head)
+        else:
+            self.transport.abort()
 
 
 def allow_many_connections() -> None:
