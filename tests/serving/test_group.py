@@ -25,6 +25,7 @@ from modelyard.serving.workers.shared import Shared
 from serving.running import until
 
 STOP_SECONDS = 0.5
+STUCK_SECONDS = 2.0
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -59,6 +60,7 @@ def _run(folder: Path, work: Work, port: int) -> None:
                 listening=listening,
                 forget=forget,
                 stop_seconds=STOP_SECONDS,
+                stuck_after=STUCK_SECONDS,
             ).run()
         except YardError as error:
             note(folder / "error", error.message)
@@ -176,6 +178,27 @@ def test_a_worker_that_does_not_end_with_its_parent_is_killed_after_as_long(work
         until(lambda: not any(each and is_process_alive(each) for each in workers))
     assert None not in workers
     assert 0.9 * STOP_SECONDS < time.monotonic() - before < 30
+
+
+def is_stopped_once(folder: Path, number: int, shared: Shared) -> None:
+    note(folder / f"follows-stuck-{number}", shared.take_stuck(number))
+    shared.wait_for_all(number)
+    note(folder / f"serves-{number}", os.getpid())
+    while True:
+        shared.beat(number)
+        time.sleep(0.05)
+
+
+def test_a_worker_without_a_sign_of_life_is_replaced_and_the_one_that_follows_knows(tmp_path: Path):
+    with group(tmp_path, is_stopped_once) as parent:
+        until(lambda: lines(tmp_path / "serves-0") and lines(tmp_path / "serves-1"))
+        os.kill(first_words(tmp_path / "serves-0")[0], signal.SIGSTOP)
+        until(lambda: len(lines(tmp_path / "serves-0")) == 2)
+        os.kill(first_words(tmp_path / "serves-0")[1], signal.SIGKILL)
+        until(lambda: len(lines(tmp_path / "serves-0")) == 3)
+        assert parent.is_alive()
+    assert lines(tmp_path / "follows-stuck-0") == ["False", "True", "False"]
+    assert lines(tmp_path / "follows-stuck-1") == ["False"]
 
 
 def test_what_sees_to_the_end_of_a_worker_ends_with_it(tmp_path: Path):

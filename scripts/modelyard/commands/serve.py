@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from modelyard.commands.output.logs import log_with_dates
+from modelyard.domain.server_arguments import STUCK_SECONDS
 from modelyard.domain.specs.model import DEFAULT_QUEUE
 
 
@@ -83,6 +84,14 @@ def _copy_addresses(
     default=DEFAULT_QUEUE,
     show_default=True,
     help="Requests that may wait while the model is busy; further ones are answered 503.",
+)
+@click.option(
+    "--stuck-after",
+    type=click.FloatRange(1),
+    default=STUCK_SECONDS,
+    show_default=True,
+    help="Seconds after which a call of the model is taken for one that never returns: the server"
+    " is not alive then, and a worker is replaced.",
 )
 @click.option(
     "--workers",

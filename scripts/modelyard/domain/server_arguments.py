@@ -9,6 +9,9 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE
 RELEASE_HEADER = "x-modelyard-release"
 """The header in which a server names the release that it was started for."""
 
+STUCK_SECONDS = 120.0
+"""After which a call of a model is taken for one that never returns; no client waits as long."""
+
 
 def server_arguments(
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -99,7 +100,12 @@ class Batches:
         self._score, self._thread, self._queue = score, thread, queue
         self._waiting: deque[_Waiting] = deque()
         self._rows = 0
-        self._is_busy = False
+        self._busy_since: float | None = None
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the present call has taken; 0 while there is none."""
+        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
 
     async def scores(self, request: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         """The scores of one request; whatever the model raises for it is raised here.
@@ -108,7 +114,7 @@ class Batches:
             OverloadedError: Too many requests or rows wait already, or any if the model must be
                 idle.
         """
-        if only_if_idle and self._is_busy:
+        if only_if_idle and self._busy_since is not None:
             raise OverloadedError
         rows = self._rows + request.rows
         if self._waiting and (len(self._waiting) >= self._queue or rows > MOST_WAITING_ROWS):
@@ -116,13 +122,13 @@ class Batches:
         scores: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request=request, scores=scores))
         self._rows = rows
-        if not self._is_busy:
+        if self._busy_since is None:
             self._start()
         return await scores
 
     def _start(self) -> None:
         batch = self._take()
-        self._is_busy = bool(batch)
+        self._busy_since = time.monotonic() if batch else None
         if not batch:
             return
         loop = asyncio.get_running_loop()

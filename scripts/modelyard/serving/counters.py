@@ -156,6 +156,7 @@ class Counters:
         self._rows = self._labelled(Counter, "rows", "Rows answered.")
         self._refused = self._labelled(Counter, "requests_refused", "Refused for their content.")
         self._overloaded = self._labelled(Counter, "requests_overloaded", "Answered 503: full.")
+        self._stuck = self._labelled(Counter, "workers_stuck", "Workers ended: they were stuck.")
         self._dropped = self._labelled(Counter, "payload_dropped_rows", "Rows not logged.")
         self._seconds = self._labelled(Histogram, "request_seconds", "Latency.", buckets=SECONDS)
         self._in_flight = self._gauge("requests_in_flight", "Requests being answered.", "sum")
@@ -279,6 +280,10 @@ class Counters:
         self._requests["5xx"].inc(requests)
         for _ in range(requests):
             self._seconds.observe(OVERLOADED_SECONDS)
+
+    def count_stuck(self) -> None:
+        """Count a worker that was ended because it, or its model, was stuck."""
+        self._stuck.inc()
 
     def count_dropped(self, rows: int) -> None:
         """Count rows that the payload log dropped."""

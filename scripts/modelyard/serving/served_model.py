@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import threadpoolctl
 
+from modelyard.domain.server_arguments import STUCK_SECONDS
 from modelyard.domain.specs.model import DEFAULT_QUEUE, OutputKind
 from modelyard.serving.batches import Batches, ModelThread, score_together
 from modelyard.serving.documents import Golden
@@ -32,6 +33,7 @@ class ServedModel:
         predictor: The loaded model.
         golden: Rows whose scores are known; the model is ready only if its scores match.
         queue: Requests that may wait while the model is busy.
+        stuck_after: Seconds after which a call is taken for one that never returns.
 
     `alone_because` says why each request is scored in a call of its own; None if those that wait
     are scored together, which the golden rows decide: one by one they must get the same scores.
@@ -49,9 +51,10 @@ class ServedModel:
         golden: Golden,
         *,
         queue: int = DEFAULT_QUEUE,
+        stuck_after: float = STUCK_SECONDS,
     ) -> None:
         self.name, self.predictor = name, predictor
-        self._version = version
+        self._version, self._stuck_after = version, stuck_after
         self._thread = ModelThread(_one_openmp_thread)
         self._batches = Batches(self._score, self._thread, queue=queue)
         self.alone_because: str | None = None
@@ -65,8 +68,25 @@ class ServedModel:
 
     @property
     def is_ready(self) -> bool:
-        """Whether its golden rows match, and it is not being stopped."""
-        return self.golden_problem is None and not self.is_stopping
+        """Whether its golden rows match, and it is neither stuck nor being stopped."""
+        return self.golden_problem is None and not self.is_stuck and not self.is_stopping
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the model has been at its present call; 0 if it is idle."""
+        return self._batches.busy_seconds
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the model has not returned from a call for longer than any should take."""
+        return self.busy_seconds > self._stuck_after
+
+    @property
+    def not_ready_because(self) -> str:
+        """Why the model is not ready."""
+        if self.golden_problem is None and self.is_stuck:
+            return f"it has not returned from a call for {self.busy_seconds:.0f} s"
+        return self.golden_problem or "stopping"
 
     async def scores(self, request: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         """The model's scores for one request; whatever it raises for it is raised here.

@@ -8,27 +8,21 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Literal
 
 import prometheus_client
-import uvicorn
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from modelyard.domain.server_arguments import STUCK_SECONDS
 from modelyard.domain.specs.model import DEFAULT_QUEUE
 from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
-from modelyard.serving.http.connections import (
-    LimitedProtocol,
-    StoppingState,
-    allow_many_connections,
-)
+from modelyard.serving.http.connections import allow_many_connections
 from modelyard.serving.http.routes import Routes
+from modelyard.serving.http.stoppable import GRACE_SECONDS, Loop, Server
 from modelyard.serving.payload_log import (
     CLOSE_SECONDS,
     Limits,
@@ -38,19 +32,12 @@ from modelyard.serving.payload_log import (
 from modelyard.serving.predictor import Predictor, load_predictor
 from modelyard.serving.served_model import ServedModel
 from modelyard.serving.shadow.copies import Shadow
-from modelyard.serving.workers.group import Group, bound_socket, cannot_listen, shared_by
+from modelyard.serving.workers.group import Group, bound_socket, shared_by
 from modelyard.serving.workers.shared import Shared
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
-Loop = Literal["auto", "asyncio"]
 
 _LOGGER = logging.getLogger(__name__)
 _NOT_READY_SECONDS = 20.0  # for people and probes to read why
-_KEEP_ALIVE_SECONDS = 65  # more than proxies keep an idle connection
-GRACE_SECONDS = 30
-"""For requests in flight; with that of the log less than a pod has: see render/pod.py."""
+_CALL_SECONDS = 1.0  # a worker whose model takes longer is not heard of until it has returned
 _STOP_SECONDS = GRACE_SECONDS + CLOSE_SECONDS + 10.0  # for a worker, which ends before by itself
 
 
@@ -73,6 +60,7 @@ class Settings:
         closing: A file that appears when the server is about to be stopped, or None. From then on
             every answer ends its connection, so that clients reconnect to another server.
         queue: Requests that may wait while the model is busy.
+        stuck_after: Seconds after which a call of the model is taken for one that never returns.
         listening: The descriptor of a socket of the port; None to make one.
         shadow_share: The share of answered requests that is copied to a canary.
         shadow_to: Where canaries answer; see `shadow.copies.Shadow`.
@@ -91,6 +79,7 @@ class Settings:
     formats: tuple[str, ...] = ("skops",)
     closing: Path | None = None
     queue: int = DEFAULT_QUEUE
+    stuck_after: float = STUCK_SECONDS
     listening: int | None = None
     shadow_share: float = 0.0
     shadow_to: tuple[str, ...] = ()
@@ -104,61 +93,6 @@ class Settings:
             "release": self.release,
             "digest": self.artifact,
         }
-
-
-class Server(uvicorn.Server):
-    """uvicorn with the limits of `LimitedProtocol`, that tells the model when it is stopped."""
-
-    def __init__(
-        self, app: ASGIApp, settings: Settings, *, loop: Loop, on_stop: Callable[[], None]
-    ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                loop=loop,
-                http=LimitedProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
-        )
-        self._on_stop = on_stop
-        self.server_state = self._state = StoppingState()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; uvicorn would end the process by the exit code of a refusal if it cannot."""
-        try:
-            await super().startup(sockets)
-        except (OSError, SystemExit) as error:
-            why = error.__context__ if isinstance(error, SystemExit) else error
-            raise cannot_listen(self.config.host, self.config.port, why) from error
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what is in flight; also on connections that are only just accepted."""
-        self._state.is_stopping = True
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT; uvicorn would end the process by the signal afterwards."""
-        stopping = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self.handle_exit) for number in stopping}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Be no longer ready, answer what is in flight, and end."""
-        self._on_stop()
-        super().handle_exit(sig, frame)
 
 
 def serve_model(settings: Settings) -> None:
@@ -197,6 +131,8 @@ def serve_workers(settings: Settings, workers: int) -> None:
             # uvloop takes all connections that wait, whatever the socket says: see `OneAtATime`.
             loop="asyncio",
             when_loaded=lambda: shared.wait_for_all(number),
+            when_well=lambda: shared.beat(number),
+            replaces_stuck=shared.take_stuck(number),
         )
 
     def forget(process: int) -> None:
@@ -214,6 +150,7 @@ def serve_workers(settings: Settings, workers: int) -> None:
             listening=listening[0],
             forget=forget,
             stop_seconds=_STOP_SECONDS,
+            stuck_after=settings.stuck_after,
         ).run()
 
 
@@ -224,12 +161,21 @@ def _serve(
     *,
     loop: Loop = "auto",
     when_loaded: Callable[[], None] = lambda: None,
+    when_well: Callable[[], None] = lambda: None,
+    replaces_stuck: bool = False,
 ) -> None:
     predictor = load_predictor(
         settings.folder, settings.artifact, settings.trusted_types, formats=settings.formats
     )
     golden = read_golden(settings.folder)
-    model = ServedModel(settings.model, settings.version, predictor, golden, queue=settings.queue)
+    model = ServedModel(
+        settings.model,
+        settings.version,
+        predictor,
+        golden,
+        queue=settings.queue,
+        stuck_after=settings.stuck_after,
+    )
     if model.alone_because:
         _LOGGER.warning("model %s is served unbatched: %s", settings.model, model.alone_because)
     if model.golden_problem:
@@ -237,6 +183,8 @@ def _serve(
     # They are a third of each scrape, and no query reads them.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     counters = Counters(settings.labels, predictor.serving)
+    if replaces_stuck:
+        counters.count_stuck()
     log = _payload_log(settings, predictor, counters)
     app = Routes(
         model,
@@ -247,7 +195,19 @@ def _serve(
         registry=registry,
         shadow=_shadow(settings, predictor, counters),
     )
-    server = Server(app, settings, loop=loop, on_stop=model.stop)
+
+    def tell_if_well() -> None:
+        if model.busy_seconds < _CALL_SECONDS:
+            when_well()
+
+    server = Server(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop=loop,
+        on_stop=model.stop,
+        on_tick=tell_if_well,
+    )
     allow_many_connections()
     # What is loaded now stays: else each full collection walks all of it, and stops the server.
     gc.collect()

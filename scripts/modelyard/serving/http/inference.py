@@ -109,7 +109,7 @@ class Inference:
 
     def not_ready_reason(self) -> str:
         """Why the model is not ready."""
-        return f"model {self._model.name} is not ready: {self._model.golden_problem or 'stopping'}"
+        return f"model {self._model.name} is not ready: {self._model.not_ready_because}"
 
     async def _read(self, request: Request, dialect: Dialect) -> InferenceRequest:
         parsed = await self._bodies.read(request, dialect)

@@ -46,7 +46,7 @@ def openapi_document(serving: Serving, *, model: str, version: str) -> dict[str,
     infer = _inference(_tensors(serving), _infer_answer(), _object({"error": _TEXT}))
     paths: dict[str, Any] = {
         "/v2": {"get": _get("The server.", {"name": _TEXT})},
-        "/v2/health/live": {"get": _get("Whether the server answers.", {"live": {}})},
+        "/v2/health/live": {"get": _live()},
         "/v2/health/ready": {"get": _ready()},
         "/v2/models": {"get": _get("The models.", {"models": {"type": "array"}})},
         "/metrics": {"get": _plain("The counters, for Prometheus.", "text/plain")},
@@ -93,6 +93,13 @@ def _get(summary: str, properties: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(summary: str, kind: str) -> dict[str, Any]:
     answer = {"description": summary, "content": {kind: {"schema": _TEXT}}}
     return {"summary": summary, "responses": {"200": answer}}
+
+
+def _live() -> dict[str, Any]:
+    answers = _get("Whether the server answers, and its model too.", {"live": {}})
+    why = _object({"live": {"const": False}, "error": _TEXT})
+    stuck = {"503": _json("The model does not return from a call.", why)}
+    return {**answers, "responses": {**answers["responses"], **stuck}}
 
 
 def _ready() -> dict[str, Any]:

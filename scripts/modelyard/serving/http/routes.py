@@ -130,8 +130,10 @@ class Routes:
             return answer
 
     async def live(self, request: Request) -> Response:
-        """That the server answers."""
+        """That the server answers, and its model too."""
         del request
+        if self._model.is_stuck:
+            return _json({"live": False, "error": self._inference.not_ready_reason()}, 503)
         return _json({"status": "alive", "live": True})
 
     async def ping(self, request: Request) -> Response:

@@ -12,13 +12,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import FrameType
 
 from modelyard.errors import CannotAnswer, VersionFault, YardError
+from modelyard.serving.workers.pulse import Pulse
 from modelyard.serving.workers.shared import LOOK_SECONDS, OneAtATime, Shared
 
 Work = Callable[[int, Shared, socket.socket], None]
@@ -28,6 +29,7 @@ _LOGGER = logging.getLogger(__name__)
 _FORK = multiprocessing.get_context("fork")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LONGEST_PAUSE = 60.0
+_LONGEST_LOOK = 2.0  # a look takes a second
 _BRIEF_SECONDS = 10.0  # a worker that lives no longer may fail again at once
 _BACKLOG = 2048  # as uvicorn's
 
@@ -40,11 +42,13 @@ class _Worker:
         process: Its process.
         pause: Seconds that it was waited for before it started.
         started: When that was, by the monotonic clock.
+        pulse: Its signs of life.
     """
 
     process: ForkProcess
     pause: float
     started: float
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ class Group:
         listening: The socket, bound and not yet listening.
         forget: Called with the process number of a worker that ended.
         stop_seconds: How long a worker may take to end; it is killed then.
+        stuck_after: How long one that serves may give no sign of life; it is killed then.
     """
 
     def __init__(
@@ -86,9 +91,11 @@ class Group:
         listening: socket.socket,
         forget: Callable[[int], None],
         stop_seconds: float,
+        stuck_after: float,
     ) -> None:
         self._work, self._shared, self._listening = work, shared, listening
         self._forget, self._stop_seconds = forget, stop_seconds
+        self._stuck_after, self._looked = stuck_after, time.monotonic()
         self._workers: dict[int, _Worker] = {}
         self._ended = {number: _Ended(at=0.0, pause=0.0) for number in range(workers)}
         self._is_stopping = False
@@ -118,6 +125,7 @@ class Group:
 
     def _start(self, number: int, pause: float) -> None:
         self._shared.set_loaded(number, loaded=False)
+        self._shared.beats[number] = 0
         process = _FORK.Process(target=self._run_worker, args=(number,))
         # A signal between the fork and the note of it would miss the worker.
         with _held_signals():
@@ -142,10 +150,24 @@ class Group:
         sentinels = [worker.process.sentinel for worker in self._workers.values()]
         wait(sentinels, max(0.0, min([*due, longest])))
         self._begin_once_loaded()
+        self._end_stuck()
         for number, worker in [*self._workers.items()]:
             if worker.process.exitcode is not None and not self._is_stopping:
                 del self._workers[number]
                 self._replace(number, worker)
+
+    def _end_stuck(self) -> None:
+        # Of the time in which nobody looked, as when all of them are stopped, nothing is known.
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, _LONGEST_LOOK), now
+        for number, worker in self._workers.items():
+            silent = worker.pulse.silent_seconds(self._shared.beats[number], passed)
+            if silent <= self._stuck_after or worker.process.exitcode is not None:
+                continue
+            _LOGGER.error("worker %d is stuck: no sign of life for %.0f s", number, silent)
+            self._shared.tell_stuck(number)
+            worker.process.kill()
+            worker.process.join()
 
     def _begin_once_loaded(self) -> None:
         """Listen in the place of all workers: no other could say that the port is taken."""
@@ -217,6 +239,8 @@ def shared_by(workers: int) -> Iterator[Shared]:
                 folder=Path(path),
                 loaded=mmap.mmap(-1, workers),
                 begun=mmap.mmap(-1, 1),
+                beats=mmap.mmap(-1, workers),
+                stuck=mmap.mmap(-1, workers),
                 alive=reading,
                 held=writing,
             )

@@ -24,6 +24,7 @@ LOOK_SECONDS = 0.02
 """Between two looks at how far the others have come."""
 
 _GUARD_SECONDS = 1.0  # between two looks at whether a worker is still there
+_MOST_BEATS = 255  # of one byte, of which 0 has a meaning of its own
 _MOST_FILES = 1024  # that are open in a worker before it has begun
 
 
@@ -54,6 +55,8 @@ class Shared:
         folder: Of the files; nobody else's.
         loaded: One byte a worker, in memory that all of them see: whether it has loaded the model.
         begun: One more: whether all had, and the parent listens.
+        beats: One byte a worker, which is 0 until it serves and then another at each sign of life.
+        stuck: One byte a worker: whether the one before it was ended because it was stuck.
         alive: The reading end of a pipe.
         held: Its writing end, which the parent alone keeps open.
     """
@@ -61,6 +64,8 @@ class Shared:
     folder: Path
     loaded: mmap.mmap
     begun: mmap.mmap
+    beats: mmap.mmap
+    stuck: mmap.mmap
     alive: int
     held: int
 
@@ -98,6 +103,19 @@ class Shared:
         self.set_loaded(number, loaded=True)
         while not self.have_begun():
             time.sleep(LOOK_SECONDS)
+
+    def beat(self, number: int) -> None:
+        """Give a sign of life."""
+        self.beats[number] = self.beats[number] % _MOST_BEATS + 1
+
+    def tell_stuck(self, number: int) -> None:
+        """Let the one that replaces a worker know that this was stuck."""
+        self.stuck[number] = 1
+
+    def take_stuck(self, number: int) -> bool:
+        """Whether the worker before this one was, once."""
+        was, self.stuck[number] = bool(self.stuck[number]), 0
+        return was
 
     def end_with_parent(self, *, stop_seconds: float) -> None:
         """End this process as by SIGTERM when the parent is gone, however that ended.
