@@ -153,8 +153,15 @@ def test_what_a_worker_had_not_answered_is_counted_by_the_one_that_replaces_it(
 ):
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # is put back afterwards
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    loaded, begun, beats, stuck = (mmap.mmap(-1, size) for size in (2, 1, 2, 2))
     shared = Shared(
-        folder=tmp_path, loaded=mmap.mmap(-1, 2), begun=mmap.mmap(-1, 1), alive=-1, held=-1
+        folder=tmp_path,
+        loaded=loaded,
+        begun=begun,
+        beats=beats,
+        stuck=stuck,
+        alive=-1,
+        held=-1,
     )
     training = Training(null={}, levels={})
     serving = Serving(model="m", task=Task.BINARY, inputs=(), output=PROBABILITY, training=training)

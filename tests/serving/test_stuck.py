@@ -69,10 +69,10 @@ def sticky(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     folder = tmp_path_factory.mktemp("sticky")
     with warnings.catch_warnings(action="ignore"):  # MLflow asks for type hints
         save_sticky(folder / "model")
-    frame = flights()
-    inputs = tuple(describe_artifact(folder).inputs)
-    write_serving(folder, model=MODEL, inputs=inputs, training=[frame])
-    predictor = load_predictor(folder, artifact_digest(folder), formats=("cloudpickle",))
+        frame = flights()
+        inputs = tuple(describe_artifact(folder).inputs)
+        write_serving(folder, model=MODEL, inputs=inputs, training=[frame])
+        predictor = load_predictor(folder, artifact_digest(folder), formats=("cloudpickle",))
     write_golden(folder, predictor.golden_of(frame.head(12)))
     return folder, artifact_digest(folder)
 

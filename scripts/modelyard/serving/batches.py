@@ -156,8 +156,8 @@ class Batches:
         outcome: Sequence[Scores | Exception] | BaseException,
     ) -> None:
         # The answers come first: their clients' next requests then join the next batch.
-        failed = isinstance(outcome, BaseException)
-        outcomes = [outcome] * len(batch) if failed else outcome
+        outcomes: Sequence[Scores | BaseException]
+        outcomes = [outcome] * len(batch) if isinstance(outcome, BaseException) else outcome
         for each, result in zip(batch, outcomes, strict=True):
             if each.scores.done():
                 continue
