@@ -141,9 +141,13 @@ def _placements(positive: NDArray[np.bool_], scores: Floats) -> Floats:
 
 
 def _share_below(scores: Floats, others: Floats) -> Floats:
-    # Ranks by binary search: all pairs of rows would be too many.
-    ordered = np.sort(others)
-    below = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
+    # Ranks by binary search: all pairs of rows would be too many. In order, each search begins
+    # where the memory of the last one still is.
+    ordered, places = np.sort(others), np.argsort(scores)
+    sought = scores[places]
+    below = np.empty(scores.size, dtype=np.intp)
+    below[places] = np.searchsorted(ordered, sought, "left")
+    below[places] += np.searchsorted(ordered, sought, "right")
     share: Floats = below / (2 * others.size)
     return share
 
@@ -157,7 +161,7 @@ def _standard_error(
         np.bincount(codes[side], centred[side] / side.sum(), minlength=codes.max() + 1)
         for side in (positive, ~positive)
     ]
-    present = [np.unique(codes[side]).size for side in (positive, ~positive)]
+    present = [np.count_nonzero(np.bincount(codes[side])) for side in (positive, ~positive)]
     clusters = int(codes.max()) + 1
     if min(present) <= 1:
         return math.inf

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from modelyard.domain.gate.inputs import cluster_codes
 from modelyard.domain.gate.paired import (
     baseline_difference,
     non_inferiority,
@@ -141,8 +142,10 @@ def compare_on_set(
     if refusal := _refusal(comparison):
         return SetVerdicts(verdict=refusal)
     policy, champion, challenger = model.gate, comparison.champion, comparison.challenger
-    labels, scores, clusters = challenger.labels, challenger.scores, challenger.clusters
-    classes = model.primary.classes
+    # Names of clusters are numbered once for all comparisons.
+    clusters = cluster_codes(challenger.clusters, challenger.labels.size)
+    challenger = replace(challenger, clusters=clusters)
+    labels, scores, classes = challenger.labels, challenger.scores, model.primary.classes
     found = baseline_difference(policy.metric, labels, scores, clusters, classes=classes)
     found = found if counts_information else found.with_equal_clusters()
     baseline = superiority(

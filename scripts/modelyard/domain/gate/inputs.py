@@ -69,8 +69,25 @@ def cluster_codes(clusters: ArrayLike, rows: int) -> Codes:
     if names.shape != (rows,):
         raise CannotAnswer(f"the cluster column has shape {names.shape}, labels ({rows},)")
     # NaN and NaT are the only values not equal to themselves; None would not sort.
-    missing = np.asarray(names != names) | np.asarray([name is None for name in names.flat])  # noqa: PLR0124 - see above
+    missing = np.asarray(names != names)  # noqa: PLR0124 - see above
+    if names.dtype == object:
+        missing = missing | np.array([name is None for name in names.tolist()], dtype=np.bool_)
     if missing.any():
         raise CannotAnswer(f"{int(missing.sum())} of {rows} rows have no cluster")
-    codes: Codes = np.unique(names, return_inverse=True)[1]
-    return codes
+    return number_names(names)[1]
+
+
+def number_names(names: NDArray[Any]) -> tuple[list[Any], Codes]:
+    """All names that occur, in their order, and the place of each row's among them."""
+    if names.dtype == object:
+        # Sorting objects is slow, and of millions few are different.
+        listed = names.tolist()
+        ordered = sorted(set(listed))
+        places = {name: place for place, name in enumerate(ordered)}
+        return ordered, np.fromiter(map(places.__getitem__, listed), np.intp, len(listed))
+    if names.size and names.dtype.kind in "iu" and names.min() >= 0 and names.max() < names.size:
+        # Numbers of a part of the rows that were numbered before.
+        occurs = np.bincount(names) > 0
+        return np.flatnonzero(occurs).tolist(), (occurs.cumsum() - 1)[names]
+    different, codes = np.unique(names, return_inverse=True)
+    return different.tolist(), codes

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelyard.domain.gate.conditions import Reader, parse_condition
+from modelyard.domain.gate.inputs import number_names
 from modelyard.domain.gate.paired import non_inferiority, p_of_harm, paired_difference
 from modelyard.domain.specs.column_values import Table, read_column, read_levels
 from modelyard.domain.specs.contract import Column
@@ -92,14 +93,16 @@ def slice_verdicts(
             found.append(_unknown(each))
             harms.append(1.0)
             continue
-        of_row = names[each.title]
-        for name in sorted(set(of_row.tolist()) - {""}):
-            rows = of_row == name
+        titles, of_row = number_names(names[each.title])
+        for place, name in enumerate(titles):
+            if name == "":
+                continue
+            rows = np.flatnonzero(of_row == place)
             part = labels[rows], scores[0][rows], scores[1][rows], clusters[rows]
             verdict, harm = _compare(policy, each, part, classes)
             found.append(SliceVerdict(name=name, verdict=verdict, harm_only=each.harm_only))
             harms.append(harm)
-        if not (of_row != "").any():
+        if not set(titles) - {""}:
             found.append(_empty(each))
             harms.append(1.0)
     shown = holm(harms, policy.alpha)
