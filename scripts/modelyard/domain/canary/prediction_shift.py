@@ -16,7 +16,7 @@ from modelyard.domain.gate.inputs import Codes, class_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
 
-Histograms = Sequence[Sequence[float]]
+Histograms = Sequence[Sequence[float]] | Floats
 
 MOST_BINS = 10  # bets are on every set of bins, of which there are 2 ** 10 - 2
 LEAST_RADIUS = 0.02  # kernels of a few thousand held-out rows are not known better
@@ -242,7 +242,7 @@ def _kernel(before: Codes, after: Codes, shares: Floats) -> tuple[tuple[float, .
 def added_by_bin(expected: ExpectedPredictions, histograms: Histograms) -> Floats:
     """What each sample adds by bin, shape (samples, k)."""
     size = len(expected.bins)
-    if any(len(histogram) != size for histogram in histograms):
+    if {*map(len, histograms)} - {size}:
         raise ValueError(f"histograms must have the {size} bins of the expected predictions' grid")
     added = counted_increments(np.reshape(histograms, (-1, size)))
     merged = np.zeros((len(expected.shares), len(histograms)))

@@ -161,7 +161,7 @@ def _standard_error(
         np.bincount(codes[side], centred[side] / side.sum(), minlength=codes.max() + 1)
         for side in (positive, ~positive)
     ]
-    present = [np.count_nonzero(np.bincount(codes[side])) for side in (positive, ~positive)]
+    present = [int(np.count_nonzero(np.bincount(codes[side]))) for side in (positive, ~positive)]
     clusters = int(codes.max()) + 1
     if min(present) <= 1:
         return math.inf

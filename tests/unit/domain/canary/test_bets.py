@@ -23,22 +23,26 @@ def pair_of(seed, *, rows, breaks_at=LOOKS, idle=()):
     return kernel, shares, canary, stable
 
 
-def logs_of(known, monkeypatch, most):
-    """The evidence with all bets, and with those that may still count; one look at a time."""
-    monkeypatch.setattr(bets, "_CHUNK", 1)
+def logs_of(known, most):
+    """The evidence with all bets, and with those that may still count."""
     kernel, shares, canary, stable = known
     sets = np.array([[set_ >> place & 1 for place in range(BINS)] for set_ in range(1, 31)])
     pair = bets._Pair(kernel, shares, sets.astype(float), canary, stable, 0.15)
-    return bets._logs_of_all(pair.gains(), len(sets), most), bets._logs_of_living(pair, most)
+    where, stake = (each.ravel() for each in np.mgrid[: len(sets), : bets.STAKES.size])
+    gains = pair.gains_of(slice(None), where, stake)
+    by_set = np.ascontiguousarray(gains).reshape(LOOKS, len(sets), bets.STAKES.size)
+    return bets._logs_of_all(iter([by_set]), len(sets), most), bets._logs_of_living(pair, most)
 
 
 @pytest.mark.parametrize("most", [2.5, math.inf])
 @pytest.mark.parametrize("breaks_at", [1, 20, LOOKS])
 @pytest.mark.parametrize("rows", [1, 30, 1000])
-def test_bets_that_are_left_out_change_no_digit(rows, breaks_at, most, monkeypatch):
+@pytest.mark.parametrize("chunk", [1, 2000, 100_000])
+def test_bets_that_are_left_out_change_no_digit(rows, breaks_at, most, chunk, monkeypatch):
+    monkeypatch.setattr(bets, "_CHUNK", chunk)
     for seed in range(4):
         known = pair_of(seed, rows=rows, breaks_at=breaks_at)
-        everything, living = logs_of(known, monkeypatch, most)
+        everything, living = logs_of(known, most)
         assert living == everything
 
 
@@ -46,18 +50,22 @@ def test_of_a_healthy_canary_nearly_all_bets_are_soon_left_out(monkeypatch):
     counted = []
     gains_of = bets._Pair.gains_of
 
-    def counting(pair, look, where, stake):
-        counted.append(len(where))
-        return gains_of(pair, look, where, stake)
+    def counting(pair, looks, where, stake):
+        found = gains_of(pair, looks, where, stake)
+        counted.append(found.size)
+        return found
 
+    known = pair_of(1, rows=1000)
+    everything, _ = logs_of(known, 2.5)
     monkeypatch.setattr(bets._Pair, "gains_of", counting)
-    logs_of(pair_of(1, rows=1000), monkeypatch, 2.5)
+    found = bets.evidence_of_bets(*known, radius=0.15, most=2.5)
+    assert found.now == everything[-1]
     assert sum(counted) < 0.4 * LOOKS * 30 * len(bets.STAKES)
 
 
-def test_a_bet_that_comes_back_is_not_left_out(monkeypatch):
+def test_a_bet_that_comes_back_is_not_left_out():
     # It loses for half of the looks, and then wins until it is the greatest of all.
-    everything, living = logs_of(pair_of(2, rows=200, breaks_at=20), monkeypatch, math.inf)
+    everything, living = logs_of(pair_of(2, rows=200, breaks_at=20), math.inf)
     assert living == everything
     assert living[18] < 0 < living[-1]
 
@@ -67,6 +75,25 @@ def test_what_is_far_below_is_counted_from_the_last_look_backwards():
     kernel, shares, canary, stable = pair_of(3, rows=50)
     sets = np.array([[1.0, 0, 0, 0, 0], [0, 1.0, 1.0, 0, 0]])
     hopes = bets._hopes(bets._Pair(kernel, shares, sets, canary[:5], stable[:5], 0.15), 2.5)
-    assert sorted(hopes) == [0, 4]
+    assert sorted(hopes) == [0, 3, 4]
     assert np.isneginf(hopes[4]).all()
     assert np.isfinite(hopes[0]).all()
+
+
+@pytest.mark.parametrize("radius", [0.02, 0.15])
+@pytest.mark.parametrize("breaks_at", [1, 20, LOOKS])
+def test_evidence_of_one_arm_alone_is_never_beyond_what_it_reaches_at_most(breaks_at, radius):
+    for seed in range(4):
+        kernel, shares, canary, _ = pair_of(seed, rows=50, breaks_at=breaks_at, idle=(3,))
+        known = {"radius": radius, "most": math.inf}
+        found = bets.evidence_of_bets(kernel, shares, canary, None, **known)
+        most = bets.most_evidence_alone(shares, canary, radius=radius)
+        assert found.peak <= most + 1e-9
+        assert breaks_at == LOOKS or most > 100
+
+
+def test_an_arm_that_answers_as_expected_needs_no_logarithms():
+    random = np.random.default_rng(1)
+    shares = random.dirichlet(np.ones(BINS))
+    canary = np.tile(1000 * shares, (LOOKS, 1))
+    assert bets.most_evidence_alone(shares, canary, radius=0.15) == 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,9 +107,12 @@ class CounterTable:
         if not names:
             return CountSeries()
         columns = [self.columns[kind][name] for name in names]
+        start, end = columns[0], columns[-1] + 1
+        # Most often all of a kind, and so a part of the table that need not be copied.
+        is_whole = columns == [*range(start, end)]
         return CountSeries(
             places={name: place for place, name in enumerate(names)},
-            values=self.values[:, columns],
+            values=self.values[:, start:end] if is_whole else self.values[:, columns],
         )
 
     def last(self, kind: str) -> dict[str, float]:
@@ -129,61 +133,78 @@ class CounterTable:
 _MAPPINGS = (
     *("requests", "nulls", "unseen", "pairs", "within", "inputs", "segments", "shadow", "lost"),
 )
-_SINGLE = {"rows": ("",), "refusals": ("asked", "refused")}
+_SINGLE = {"rows": ("",), "refusals": (ASKED[1], REFUSED[1])}
 
 
 def read_counters(counts: Sequence[Counts | None]) -> CounterTable:
     """All counters of a release."""
+    rows = [row for row, each in enumerate(counts) if each is not None]
     there = [each for each in counts if each is not None]
-    names: dict[str, dict[str, None]] = {
-        kind: dict.fromkeys(chain.from_iterable(getattr(each, kind) for each in there))
-        for kind in _MAPPINGS
+    found: dict[str, Sequence[Mapping[str, float]]] = {
+        kind: [getattr(each, kind) for each in there] for kind in _MAPPINGS
     }
-    bins = max((len(each.predictions) for each in there), default=0)
-    names |= {"predictions": dict.fromkeys(map(str, range(bins)))}
-    names |= {kind: dict.fromkeys(single) for kind, single in _SINGLE.items()}
-    columns: dict[str, dict[str, int]] = {}
-    size = 0
-    for kind, found in names.items():
-        columns[kind] = {name: size + place for place, name in enumerate(found)}
-        size += len(found)
+    found["predictions"] = [_by_place(each.predictions) for each in there]
+    found["rows"] = [{"": each.rows} for each in there]
+    found["refusals"] = [_refusals(each) for each in there]
+    names = {kind: _names_of(each, _SINGLE.get(kind, ())) for kind, each in found.items()}
+    size, columns = 0, dict[str, dict[str, int]]()
+    for kind, each in names.items():
+        columns[kind] = {name: size + place for place, name in enumerate(each)}
+        size += len(each)
     values = np.zeros((len(counts), size))
     known = np.zeros((len(counts), size), dtype=np.bool_)
-    for row, each in enumerate(counts):
-        if each is not None:
-            _fill(values[row], known[row], each, columns)
-    is_sound = [bool(row.all()) for row in np.isfinite(values) & (values >= 0)]
-    is_there = [each is not None for each in counts]
-    is_readable = tuple(a and b for a, b in zip(is_there, is_sound, strict=True))
-    return CounterTable(columns=columns, values=values, known=known, is_readable=is_readable)
+    for kind, each in names.items():
+        if each:
+            part = slice(columns[kind][each[0]], columns[kind][each[-1]] + 1)
+            _fill(values[:, part], known[:, part], rows, found[kind], each)
+    is_readable = (np.isfinite(values) & (values >= 0)).all(axis=1)
+    is_readable &= np.isin(np.arange(len(counts)), rows)
+    return CounterTable(
+        columns=columns, values=values, known=known, is_readable=tuple(is_readable.tolist())
+    )
+
+
+def _names_of(found: Sequence[Mapping[str, float]], first: Sequence[str]) -> list[str]:
+    """All names that occur, after these."""
+    every, last = dict.fromkeys(first), list[str]()
+    for each in found:
+        # Nearly all samples have the same names: hundreds of names in hundreds of samples.
+        if (names := [*each]) != last:
+            every |= dict.fromkeys(names)
+            last = names
+    return [*every]
 
 
 def _fill(
     values: NDArray[np.float64],
     known: NDArray[np.bool_],
-    counts: Counts,
-    columns: Mapping[str, Mapping[str, int]],
+    rows: Sequence[int],
+    found: Sequence[Mapping[str, float]],
+    names: list[str],
 ) -> None:
-    """The row of one sample."""
-    for kind in _MAPPINGS:
-        found: Mapping[str, float] = getattr(counts, kind)
-        places = columns[kind]
-        if not found:
-            continue
-        start, end = next(iter(places.values())), next(iter(places.values())) + len(places)
-        # Hundreds of names in hundreds of samples: each is looked up without a line of Python.
-        values[start:end] = [*map(found.get, places, repeat(0.0))]
-        known[start:end] = len(found) == len(places) or [*map(found.__contains__, places)]
-    for kind, row in (("predictions", counts.predictions), ("rows", (counts.rows,))):
-        for name, place in zip(columns[kind], row, strict=False):
-            values[columns[kind][name]] = place
-            known[columns[kind][name]] = True
-    if counts.refused is not None:
-        # Together, so that no request counts as asked while refusals were not counted.
-        answered = sum(n for code, n in counts.requests.items() if code != CLIENT_ERROR)
-        for (kind, name), count in (
-            (REFUSED, counts.refused),
-            (ASKED, counts.refused + answered),
-        ):
-            values[columns[kind][name]] = count
-            known[columns[kind][name]] = True
+    """The counters of one kind, in the rows that have the release."""
+    for row, each in zip(rows, found, strict=True):
+        if [*each] == names:
+            values[row] = np.fromiter(each.values(), np.float64, len(names))
+            known[row] = True
+        elif each:
+            values[row] = [*map(each.get, names, repeat(0.0))]
+            known[row] = [*map(each.__contains__, names)]
+
+
+def _by_place(histogram: Sequence[float]) -> Mapping[str, float]:
+    return dict(zip(_places(len(histogram)), histogram, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _places(bins: int) -> tuple[str, ...]:
+    return tuple(map(str, range(bins)))
+
+
+def _refusals(counts: Counts) -> Mapping[str, float]:
+    """Requests asked and refused; nothing if a server does not count refusals."""
+    if counts.refused is None:
+        return {}
+    # Together, so that no request counts as asked while refusals were not counted.
+    answered = sum(n for code, n in counts.requests.items() if code != CLIENT_ERROR)
+    return {ASKED[1]: counts.refused + answered, REFUSED[1]: counts.refused}

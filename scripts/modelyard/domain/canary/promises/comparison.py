@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
     Histograms,
     ShiftEvidence,
+    added_by_bin,
     fold_predictions,
     shift_evidence,
 )
 from modelyard.domain.canary.request_metrics import LEAST_BAD_LOOKS
-from modelyard.domain.canary.shift.bets import STAKES
+from modelyard.domain.canary.shift.bets import STAKES, most_evidence_alone
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,14 @@ class PredictionTest:
             self.effects[start:],
             most=needed / LEAST_BAD_LOOKS,
         )
+
+    def may_reject_alone(self, predictions: Histograms, *, start: int = 0) -> bool:
+        """Whether one arm's evidence may reject, as `shift_of` would say exactly."""
+        discounted = added_by_bin(self.expected, predictions)
+        discounted /= np.asarray(self.effects[start:])[:, None]
+        shares = np.array(self.expected.shares)
+        most = most_evidence_alone(shares, discounted, radius=self.allowed)
+        return most + _ROUNDING >= math.log(1 / self.alpha)
 
 
 def on_common_grid(

@@ -306,16 +306,18 @@ def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidenc
     parts = list(_late_parts(predictions))
     test = replace(test, alpha=test.alpha / len(parts))
     for start, late in parts:
+        if not test.may_reject_alone(late, start=start):
+            continue
         found = test.shift_of(late, start=start)
         if found.evidence.ever_rejects(test.alpha):
             return found
     return None
 
 
-def _late_parts(predictions: Histograms) -> Iterator[tuple[int, list[list[float]]]]:
+def _late_parts(predictions: Histograms) -> Iterator[tuple[int, Histograms]]:
     """All looks, the last half, quarter and so on, each with its first look."""
     counts, starts = np.asarray(predictions, dtype=np.float64), [0]
     while len(counts) - starts[-1] > LEAST_BAD_LOOKS:
         starts.append(starts[-1] + (len(counts) - starts[-1] + 1) // 2)
     for start in starts:
-        yield start, (counts[start:] - (counts[start - 1] if start else 0)).tolist()
+        yield start, counts[start:] - (counts[start - 1] if start else 0)

@@ -172,7 +172,12 @@ def _uncounted(promise: SegmentPromise, canary: Arm, stable: Arm | None) -> str 
 @lru_cache(maxsize=64)
 def _names_of(column: str, bins: int) -> frozenset[str]:
     """The names of all segments of a column."""
-    return frozenset(segment_name(column, cell, place) for cell in CELLS for place in range(bins))
+    return frozenset(name for cell in CELLS for name in _names_of_cell(column, cell, bins))
+
+
+@lru_cache(maxsize=1024)
+def _names_of_cell(column: str, cell: str, bins: int) -> tuple[str, ...]:
+    return tuple(segment_name(column, cell, place) for place in range(bins))
 
 
 def _findings_of(
@@ -227,11 +232,16 @@ def _noise_of(test: PredictionTest) -> Callable[[float], float]:
 
 def _arm_of(arm: Arm, promise: SegmentPromise) -> Arm:
     """The arm with the predictions of the segment alone, in the bins of what is expected."""
-    rows = np.zeros((len(arm.segments), len(promise.expected.shares)))
-    for place, merged in enumerate(promise.expected.bins):
-        name = segment_name(promise.column, promise.cell, place)
-        if name in arm.segments.places:
-            rows[:, merged] += arm.segments.column(name)
+    names = _names_of_cell(promise.column, promise.cell, promise.bins)
+    counted = [
+        (place, merged)
+        for name, merged in zip(names, promise.expected.bins, strict=True)
+        if (place := arm.segments.places.get(name)) is not None
+    ]
+    places, merged_bins = np.array(counted, dtype=np.intp).reshape(-1, 2).T
+    # Whole numbers, whose sums are exact in any order.
+    merging = merged_bins[:, None] == np.arange(len(promise.expected.shares))
+    rows = arm.segments.values[:, places] @ merging.astype(np.float64)
     return replace(arm, predictions=tuple(map(tuple, rows.tolist())))
 
 

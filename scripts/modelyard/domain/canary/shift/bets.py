@@ -6,7 +6,8 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ FORGOTTEN = 80.0
 e^-80 is 35 digits away."""
 
 _CHUNK = 100_000
-_LIKELY, _EACH = 16, 4  # bets that show what the greatest will be; looks between two of leaving out
+_LIKELY = 16  # bets that show what the greatest will be
+_GROWTH = 4  # of the looks until bets are left out, from one time to the next
 
 
 def evidence_of_bets(
@@ -52,7 +54,7 @@ def evidence_of_bets(
     """
     # Every set of bins but the empty and the whole one: the total variation distance is the largest
     # difference of any set's share.
-    sets = np.array(list(itertools.product((0.0, 1.0), repeat=canary.shape[1]))[1:-1])
+    sets = _sets_of(canary.shape[1])
     totals = canary.sum(axis=1)
     ranges = ranges_with_both_arms(totals, totals if stable is None else stable.sum(axis=1))
     if not ranges or not sets.size:
@@ -62,10 +64,24 @@ def evidence_of_bets(
         gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ shares + radius)
         return _evidence(_logs_of_all(gains, len(sets), most))
     pair = _Pair(kernel, shares, sets, canary, sum_ranges(stable, ranges), radius)
-    # Many sets: only bets that may still count are worth their logarithms.
-    if 2 * pair.size > _CHUNK:
-        return _evidence(_logs_of_living(pair, most))
-    return _evidence(_logs_of_all(pair.gains(), len(sets), most))
+    return _evidence(_logs_of_living(pair, most))
+
+
+def most_evidence_alone(shares: Floats, canary: Floats, *, radius: float) -> float:
+    """What the evidence without stable reaches at most; quick, as it takes no logarithms."""
+    sets = _sets_of(canary.shape[1])
+    limits = sets @ shares + radius
+    beyond = canary @ sets.T - canary.sum(axis=1, keepdims=True) * limits
+    # The logarithm of 1 + x is at most x, and no bet is greater than the greatest.
+    capitals = (beyond * _greatest_bets(limits, np.inf)).cumsum(axis=0)
+    return float(capitals.max(initial=0.0))
+
+
+@lru_cache(maxsize=16)
+def _sets_of(bins: int) -> Floats:
+    found = np.array(list(itertools.product((0.0, 1.0), repeat=bins))[1:-1])
+    found.setflags(write=False)
+    return found
 
 
 def _evidence(logs: list[float]) -> Evidence:
@@ -73,7 +89,7 @@ def _evidence(logs: list[float]) -> Evidence:
 
 
 def _logs_of_all(gains: Iterator[Floats], sets: int, most: float) -> list[float]:
-    """The logarithm of the mean capital at each look."""
+    """The logarithm of the mean capital at each look, of gains by set and stake."""
     # Capitals of all sets and stakes are averaged only here: each must grow by itself.
     logs, capital = list[float](), np.zeros((sets, STAKES.size))
     for some in gains:
@@ -85,45 +101,57 @@ def _logs_of_all(gains: Iterator[Floats], sets: int, most: float) -> list[float]
 
 
 def _logs_of_living(pair: _Pair, most: float) -> list[float]:
-    """As `_logs_of_all`, without the gains of bets that cannot come back.
+    """The logarithm of the mean capital at each look, without bets that cannot come back.
 
-    A bet is left out at a look if its capital is `FORGOTTEN` or more below the greatest one at each
-    later look, whatever it gains until then. It would not change a digit of a mean.
+    A bet is left out after a look if its capital is `FORGOTTEN` or more below the greatest one at
+    each later look, whatever it gains until then. It would not change a digit of a mean.
     """
     hopes = _hopes(pair, most)
     where, stake = (each.ravel() for each in np.mgrid[: len(pair.sets), : STAKES.size])
-    capital, logs = np.zeros(where.size), list[float]()
-    places, all_bets = np.arange(where.size), np.zeros(where.size)
-    for look in range(pair.looks):
-        capital = capital + np.minimum(pair.gains_of(look, where, stake), most)
-        greatest = capital.max()
-        # A bet that is left out keeps its place, so that sums are formed in the same order.
-        all_bets[places] = np.exp(capital - greatest)
-        logs.append(float(greatest + np.log(all_bets.mean())))
-        if look in hopes:
-            is_lost = capital + hopes[look][where, stake] < -FORGOTTEN
-            all_bets[places[is_lost]] = 0.0
-            left = ~is_lost
-            where, stake, capital, places = where[left], stake[left], capital[left], places[left]
+    capital, places, logs = np.zeros(where.size), np.arange(where.size), list[float]()
+    bets, start = where.size, 0
+    for end in _ends(pair.looks):
+        for some in _chunks(start, end, where.size * pair.chances.shape[1]):
+            gains = np.minimum(pair.gains_of(some, where, stake), most)
+            # Added look by look, so that sums are the same whatever the chunks are.
+            capitals = np.vstack([capital, gains]).cumsum(axis=0)[1:]
+            capital, greatest = capitals[-1], capitals.max(axis=1)
+            # A bet that is left out keeps its place, so that sums are formed in the same order.
+            all_bets = np.zeros((len(capitals), bets))
+            all_bets[:, places] = np.exp(capitals - greatest[:, None])
+            logs += (greatest + np.log(all_bets.mean(axis=1))).tolist()
+        left = capital + hopes[end - 1][where, stake] >= -FORGOTTEN
+        where, stake, capital, places = where[left], stake[left], capital[left], places[left]
+        start = end
     return logs
 
 
+def _ends(looks: int) -> list[int]:
+    """After how many looks bets are left out: soon after the start, where most of them are lost."""
+    found = [1]
+    while found[-1] < looks:
+        found.append(min(looks, math.ceil(_GROWTH * found[-1])))
+    return found
+
+
 def _hopes(pair: _Pair, most: float) -> dict[int, Floats]:
-    """By look, of some looks: the most that each bet may have beside the greatest one later.
+    """By look after which bets are left out: the most that each may have beside the greatest later.
 
     That is the greatest difference at any later look of what the bet gains until then at most, and
     of the capital that the best of a few bets has then.
     """
     ceilings = pair.ceilings()
     likely = np.argsort(-np.minimum(ceilings * STAKES[0], most).sum(axis=0))[:_LIKELY]
-    gains = [pair.gains_of(look, likely, np.zeros_like(likely)) for look in range(pair.looks)]
+    gains = pair.gains_of(slice(None), likely, np.zeros_like(likely))
     greatest = np.minimum(gains, most).cumsum(axis=0).max(axis=1)
     found, hope = dict[int, Floats](), np.full((len(pair.sets), STAKES.size), -math.inf)
-    for look in range(pair.looks - 1, -1, -1):
-        if look % _EACH == 0:
-            found[look] = hope
-        hope = np.maximum(hope, -greatest[look])
-        hope = hope + np.minimum(ceilings[look][:, None] * STAKES, most)
+    ends = _ends(pair.looks)
+    for start, end in reversed([*pairwise([0, *ends])]):
+        found[end - 1] = hope
+        for some in reversed([*_chunks(start, end, hope.size)]):
+            most_gained = np.minimum(ceilings[some, :, None] * STAKES, most).cumsum(axis=0)
+            beside = (most_gained - greatest[some, None, None]).max(axis=0)
+            hope = np.maximum(beside, most_gained[-1] + hope)
     return found
 
 
@@ -135,16 +163,16 @@ def _log_means(capitals: Floats) -> list[float]:
     return means
 
 
-def _chunks(looks: int, cells: int) -> Iterator[slice]:
+def _chunks(start: int, end: int, cells: int) -> Iterator[slice]:
     """Ranges of looks of which each has about as many numbers as are quick to compute with."""
     step = max(1, _CHUNK // max(cells, 1))
-    return (slice(start, start + step) for start in range(0, looks, step))
+    return (slice(at, min(at + step, end)) for at in range(start, end, step))
 
 
 def _gains_alone(hits: Floats, totals: Floats, limits: Floats) -> Iterator[Floats]:
     """Log growth of the capital in some intervals, shape (intervals, sets, stakes)."""
     stakes = _greatest_bets(limits, np.inf)[..., None] * STAKES
-    for some in _chunks(len(hits), stakes.size):
+    for some in _chunks(0, len(hits), stakes.size):
         yield _log_gain(hits[some, :, None], totals[some, None, None], stakes, limits[:, None])
 
 
@@ -162,11 +190,6 @@ class _Pair:
     @property
     def looks(self) -> int:
         return len(self.canary)
-
-    @property
-    def size(self) -> int:
-        """How many logarithms the bets against stable take in a look."""
-        return self.chances.size * STAKES.size
 
     @cached_property
     def chances(self) -> Floats:
@@ -216,33 +239,22 @@ class _Pair:
         found: Floats = self.greatest * (on + self.ratios[:, None] * against)
         return found
 
-    def gains(self) -> Iterator[Floats]:
-        """As `_gains_alone`."""
-        for some in _chunks(self.looks, self.size):
-            stakes, means = self.greatest[some, :, None] * STAKES, self.means[some, :, None]
-            gain = _log_gain(
-                self.hits[some, :, None], self.totals[some, None, None], stakes, means + self.radius
-            )
-            apart = means - self.chances
-            against = (self.ratios[some, None, None] * stakes)[..., None] * apart[:, :, None, :]
-            against += 1
-            np.log(against, out=against)
-            yield gain + np.einsum("tskb,tb->tsk", against, self.stable[some])
-
-    def gains_of(self, look: int, where: NDArray[np.intp], stake: NDArray[np.intp]) -> Floats:
-        """Log growth of some bets in one look.
+    def gains_of(self, looks: slice, where: NDArray[np.intp], stake: NDArray[np.intp]) -> Floats:
+        """Log growth of some bets in some looks, shape (looks, bets).
 
         Args:
-            look: The look.
+            looks: The looks.
             where: The set of each bet.
             stake: The place of its stake.
         """
-        stakes, means = self.greatest[look, where] * STAKES[stake], self.means[look, where]
-        gain = _log_gain(self.hits[look, where], self.totals[look], stakes, means + self.radius)
-        against = (self.ratios[look] * stakes)[:, None] * (means[:, None] - self.chances[where])
+        stakes = self.greatest[looks].take(where, axis=1) * STAKES[stake]
+        means = self.means[looks].take(where, axis=1)
+        totals, ratios = self.totals[looks, None], self.ratios[looks, None]
+        gain = _log_gain(self.hits[looks].take(where, axis=1), totals, stakes, means + self.radius)
+        against = (ratios * stakes)[..., None] * (means[..., None] - self.chances[where])
         against += 1
         np.log(against, out=against)
-        found: Floats = gain + np.einsum("nb,b->n", against, self.stable[look])
+        found: Floats = gain + np.einsum("tnb,tb->tn", against, self.stable[looks])
         return found
 
 
