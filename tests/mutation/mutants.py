@@ -51,6 +51,8 @@ class Mutant:
         change: What it is, in code.
         node: The place of the changed node among all that `ast.walk` gives.
         number: Which of the changes of this node it is.
+        where: The name of the innermost function or class, and the code of the line: what a line
+            is known by when others come before it.
         function: First and last line of the body of the innermost function; None outside of one.
     """
 
@@ -58,6 +60,7 @@ class Mutant:
     change: str
     node: int
     number: int
+    where: str
     function: tuple[int, int] | None = None
 
     def tree(self, source: str) -> ast.Module:
@@ -72,7 +75,8 @@ class Mutant:
 def mutants_of(source: str) -> Iterator[Mutant]:
     """All mutants of a module."""
     tree = ast.parse(source)
-    left_alone, functions = set(_left_alone(tree)), _functions(tree)
+    left_alone, functions, names = set(_left_alone(tree)), _functions(tree), _names(tree)
+    lines = source.splitlines()
     for place, node in enumerate(ast.walk(tree)):
         if node in left_alone:
             continue
@@ -88,6 +92,7 @@ def mutants_of(source: str) -> Iterator[Mutant]:
                     change=said,
                     node=place,
                     number=number,
+                    where=f"{names.get(node, 'module')}: {lines[node.lineno - 1].strip()}",
                     function=functions.get(node),
                 )
 
@@ -110,6 +115,16 @@ def _functions(tree: ast.Module) -> dict[ast.AST, tuple[int, int]]:
             lines = node.body[0].lineno, node.body[-1].end_lineno or 0
             inside = (each for statement in node.body for each in ast.walk(statement))
             found |= dict.fromkeys((node, *inside), lines)
+    return found
+
+
+def _names(tree: ast.Module) -> dict[ast.AST, str]:
+    """The name of the innermost function or class, of each node in one or that is one."""
+    found: dict[ast.AST, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known = f"{found[node]}." if node in found else ""
+            found |= dict.fromkeys(ast.walk(node), f"{known}{node.name}")
     return found
 
 

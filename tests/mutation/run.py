@@ -44,6 +44,9 @@ MOST_SECONDS = 10.0
 
 _PYTEST = ("-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "-o", "addopts=")
 # Libraries are loaded before, which pytest finds strange.
+OPEN = "\nOpen"
+"""What begins the part of the page whose changes are not explained."""
+
 _QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 _OPTIONS = (*_QUIET, "--import-mode=importlib", "-p", "no:schemathesis", "-p", "no:faker")
 
@@ -137,7 +140,7 @@ def main() -> int:
         covered = _covered(package, long=chosen.long)
         outcomes: Counter[str] = Counter()
         for path, mutant in _sample(package, chosen):
-            said = f"{path.relative_to(SOURCES / 'modelyard' / 'domain')}:{mutant.line}"
+            said = place_of(path, mutant)
             outcome = _try(path, mutant, covered)
             outcomes[outcome] += 1
             if outcome == "killed":
@@ -145,7 +148,7 @@ def main() -> int:
             explained = is_explained(said, mutant.change, EXPLAINED.read_text("utf-8"))
             survivors += not explained
             known = ", explained" if explained else ""
-            sys.stdout.write(f"{outcome}{known}: {said} {mutant.change}\n")
+            sys.stdout.write(f"{outcome}{known}: line {mutant.line}\n{said} | {mutant.change}\n")
             sys.stdout.flush()
         found = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
         sys.stdout.write(f"{package}: {found}\n")
@@ -242,10 +245,20 @@ def _pass_unchanged(tests: tuple[str, ...], seconds: float) -> bool:
     return _forked(lambda: int(run()), seconds=seconds) == SURVIVED
 
 
+def place_of(path: Path, mutant: Mutant) -> str:
+    """The file, the function and the code of a mutant, which change less often than a number."""
+    return f"{path.relative_to(SOURCES / 'modelyard' / 'domain')} {mutant.where}"
+
+
+def entries_of(page: str) -> list[str]:
+    """The items of the page that name a change, as the command prints it."""
+    lines = (line.strip() for line in page.splitlines())
+    return [line.removeprefix("- `").removesuffix("`") for line in lines if line[:3] == "- `"]
+
+
 def is_explained(place: str, change: str, page: str) -> bool:
-    """Whether the page has this change in a line, or an item of a list, of its own."""
-    lines = (line.strip().removeprefix("- ").strip("`") for line in page.splitlines())
-    return f"{place} {change}" in lines
+    """Whether the page has this change as an item of its own, before those that are open."""
+    return f"{place} | {change}" in entries_of(page.split(OPEN, 1)[0])
 
 
 def _forked(run: Callable[[], int], *, seconds: float) -> int:

@@ -8,9 +8,25 @@ from pathlib import Path
 import pytest
 
 from mutation.mutants import mutants_of
-from mutation.run import Covered, _forked, _pass_unchanged, is_explained, outcome_of
+from mutation.run import (
+    EXPLAINED,
+    SOURCES,
+    Covered,
+    _forked,
+    _pass_unchanged,
+    entries_of,
+    is_explained,
+    outcome_of,
+    place_of,
+)
 
-PAGE = "text\n\n- `gate.py:5 < to <=`\n- `gate.py:51 < to <= in a longer line`\n"
+PAGE = """text
+- `gate.py f: if a < 5: | a < 5  ->  a <= 5`
+  It is the same.
+
+Open:
+- `gate.py f: if b: | if b`
+"""
 
 
 @pytest.mark.parametrize("code", [2, 3, 4, 5, 70, 139])
@@ -46,14 +62,27 @@ def test_tests_that_fail_without_a_change_are_told_from_those_that_pass(tmp_path
 @pytest.mark.parametrize(
     ("place", "change", "is_known"),
     [
-        ("gate.py:5", "< to <=", True),
-        ("gate.py:51", "< to <=", False),
-        ("gate.py:5", "<", False),
-        ("e.py:5", "< to <=", False),
+        ("gate.py f: if a < 5:", "a < 5  ->  a <= 5", True),
+        ("gate.py f: if a < 5:", "a < 5  ->  a > 5", False),
+        ("gate.py g: if a < 5:", "a < 5  ->  a <= 5", False),
+        ("e.py f: if a < 5:", "a < 5  ->  a <= 5", False),
+        ("gate.py f: if b:", "if b", False),
     ],
 )
-def test_a_change_is_explained_by_a_whole_line_alone(place, change, is_known):
+def test_a_change_is_explained_by_its_function_and_its_code(place, change, is_known):
     assert is_explained(place, change, PAGE) is is_known
+
+
+def test_each_listed_change_is_one_of_the_present_code():
+    entries = entries_of(EXPLAINED.read_text("utf-8"))
+    assert len(entries) > 10
+    for entry in entries:
+        path = SOURCES / "modelyard" / "domain" / entry.split()[0]
+        changes = {
+            f"{place_of(path, each)} | {each.change}"
+            for each in mutants_of(path.read_text("utf-8"))
+        }
+        assert entry in changes, f"survivors.md explains a change of code that is gone: {entry}"
 
 
 SMALL = """
@@ -78,6 +107,12 @@ def test_an_operand_is_left_out_and_the_code_can_still_be_run():
     assert found["one and (other or one)  ->  one"] == [0, 1, 2]
     assert found["one and (other or one)  ->  (other or one)"] == [1, 1, 3]
     assert found["other or one  ->  other"] == [0, 0, 3]
+
+
+def test_a_change_is_known_by_its_function_and_its_line_of_code():
+    found = {each.change: each.where for each in mutants_of(SMALL)}
+    assert found["other or one  ->  other"] == "both: return one and (other or one)"
+    assert found["True  ->  False"] == "Row: sure: bool = True"
 
 
 def test_what_makes_a_dataclass_is_left_alone_and_its_defaults_are_not():

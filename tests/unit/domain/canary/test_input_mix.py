@@ -86,3 +86,11 @@ def test_numbers_with_limits_are_in_ten_equal_cells(value, cell):
 def test_levels_share_a_few_cells():
     assert {level_cell(f"level {n}") for n in range(200)} == set(range(LEVEL_CELLS))
     assert level_cell("EWR") == level_cell("EWR")
+
+
+def test_the_edges_of_sizes_reach_from_a_hundredth_to_a_million():
+    # Servers count by them, so a canary and an older stable must have the same.
+    assert SIZE_EDGES[0] == -(10**6)
+    assert SIZE_EDGES[-1] == 10**6
+    assert min(abs(edge) for edge in SIZE_EDGES) == pytest.approx(0.01)
+    assert len(SIZE_EDGES) == 66

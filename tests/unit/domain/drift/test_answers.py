@@ -111,6 +111,12 @@ def test_an_inconclusive_or_held_version_is_tried_again_with_twice_its_new_days(
     assert said(catalog, holds=holds, new_days=None) is None
 
 
+def test_a_failed_version_that_is_on_hold_is_tried_again_with_twice_its_new_days():
+    failed = catalog_of(V2, V3, outcome=Outcome.FAIL)
+    assert said(failed, holds=HELD, new_days=80) is None
+    assert "is on hold: it had 40 new days" in (said(failed, holds=HELD, new_days=79) or "")
+
+
 def test_a_version_that_a_person_adds_does_not_hide_the_one_that_failed():
     by_hand = replace(V3, version="v4", evidence=None)
     failed = catalog_of(V2, V3, by_hand, outcome=Outcome.FAIL)

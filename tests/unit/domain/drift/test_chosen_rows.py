@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from modelyard.domain.drift.row_keys import known_share
 from modelyard.domain.drift.second_look.chosen_rows import (
     MOST_ROWS,
     Places,
@@ -62,3 +63,10 @@ def test_rows_that_are_alike_have_places_of_their_own_also_in_several_parts():
     apart = [*places.of(keys[:4]).tolist(), *places.of(keys[4:]).tolist()]
     assert len(set(apart)) == 9
     assert sorted(apart) == sorted(Places(np.sort(keys)).of(keys).tolist())
+
+
+def test_of_no_rows_none_is_known_and_none_is_known_before_the_first():
+    keys = np.arange(4, dtype=np.uint64)
+    assert known_share(keys, keys[1:3]) == 0.5
+    assert known_share(keys, keys[:0]) == 0
+    assert known_share(keys[:0], keys) == 0

@@ -231,3 +231,11 @@ def test_a_step_of_one_sd_on_a_season_is_confirmed_in_weeks_and_the_season_alone
     found = sorted(min(nights(seed, 1)[0], default=1000) for seed in range(8))
     assert found[6] <= 30  # days; a slope of the season hides some steps for longer
     assert found[7] <= 90
+
+
+def test_the_season_of_a_day_reaches_three_weeks_to_both_sides():
+    # The 64th day of the year: from the 43rd, with which the seventh week begins, to the 84th.
+    day = Interval(since=date(2026, 3, 5), until=date(2026, 3, 6))
+    assert np.flatnonzero(weeks_near(day)).tolist() == [6, 7, 8, 9, 10, 11, 12]
+    before = Interval(since=date(2026, 3, 4), until=date(2026, 3, 5))
+    assert np.flatnonzero(weeks_near(before)).tolist() == [5, 6, 7, 8, 9, 10, 11]

@@ -115,3 +115,15 @@ def test_several_classes_are_summed_and_values_that_are_no_chances_fail():
     assert non_inferiority(found, margin=1, alpha=0.05).outcome is Outcome.FAIL
     with pytest.raises(CannotAnswer):
         paired_difference("calibration", labels[:5], chances, sure, rows, classes=(0, 1, 2))
+
+
+@pytest.mark.parametrize("stray", [float("nan"), 1.5])
+def test_one_prediction_that_is_no_chance_leaves_the_calibration_unknown(stray):
+    labels, said = np.tile([0, 1], 50), np.full(100, 0.5)
+    broken = said.copy()
+    broken[3] = stray
+    found = paired_difference("calibration", labels, said, broken, np.arange(100))
+    assert np.isnan(found.challenger)
+    assert np.isfinite(found.champion)
+    verdict = non_inferiority(found, margin=0.1, alpha=0.05)
+    assert verdict.outcome is Outcome.FAIL

@@ -202,6 +202,16 @@ def test_not_knowing_says_what_could_have_been_known():
     )
 
 
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [(0.01, "worse than the champion by more than 0.01"), (0.0, "worse than the champion")],
+)
+def test_a_fail_says_than_what_it_is_worse(margin, said):
+    verdict = non_inferiority(difference(difference=-0.05), margin=margin, alpha=0.05)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reason.endswith(f"(standard error): {said}")
+
+
 def test_a_verdict_carries_every_number_behind_it():
     # Student's t with 30 degrees of freedom: 1.697261 at .95, 2.042272 at .975, .853767 at .8.
     verdict = non_inferiority(difference(), margin=0.01, alpha=0.05)

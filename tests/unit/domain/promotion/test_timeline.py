@@ -22,11 +22,14 @@ from modelyard.domain.promotion.facts import (
     TrainingFacts,
 )
 from modelyard.domain.promotion.incidents import Incident
+from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.promotion.timeline import (
     Event,
     Kind,
     Landing,
+    PinChange,
     decision_events,
+    glass_events,
     landing_events,
     merge_timelines,
     observation_events,
@@ -467,3 +470,42 @@ def test_a_model_that_never_got_anywhere_has_no_numbers_instead_of_zeros():
 
     assert (summed.lead_time_median, summed.rolled_back_share) == (None, None)
     assert (summed.releases_to_production, summed.exposed) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kind", "what"),
+    [
+        ("v1", "v2", Kind.RELEASE, "v2 was released to dev"),
+        (None, "v2", Kind.RELEASE, "v2 was released to dev"),
+        ("v2", "v2", Kind.RELEASE, "v2 was pinned anew"),
+        ("v2", None, Kind.ROLLBACK, "v2 was removed"),
+    ],
+)
+def test_a_pin_that_the_tool_did_not_change_is_told_with_its_author(before, now, kind, what):
+    pin = PinChange(environment="dev", before=before, after=now)
+    for pull, how in ((None, "without a merged pull request"), (7, "with no word of the tool")):
+        landing = Landing(commit="c", at=AT, pull=pull, author="ada", pins=(pin,))
+        (told,) = landing_events(MODEL, [landing], CATALOG)
+        assert (told.kind, told.environment, told.version) == (kind, "dev", now)
+        assert told.what == f"{what} by a commit of ada, {how}"
+        assert told.rolled_back == (before if now is None else None)
+
+
+def test_a_broken_glass_is_told_of_its_model_and_of_rules():
+    word = BrokenGlass(
+        number=7,
+        sha="0123456789" + "f" * 30,
+        login="olga",
+        person="olga",
+        reason="down",
+        at=AT,
+        issue=9,
+        model=MODEL,
+    )
+    words = [word, replace(word, model="other"), replace(word, model="", number=8)]
+    told = list(glass_events(MODEL, words))
+    said = "0123456789 without approvals, by olga: down; followed up in #9"
+    assert [(each.what, each.pull, each.kind) for each in told] == [
+        (said, 7, Kind.GLASS_BROKEN),
+        (said, 8, Kind.GLASS_BROKEN),
+    ]
