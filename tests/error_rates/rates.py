@@ -47,6 +47,12 @@ class Rate:
         return math.sqrt(share * (1 - share) / self.runs)
 
     @property
+    def is_coarse(self) -> bool:
+        """Whether its error is more than half of how often the promise allows it to go wrong."""
+        allowed = [self.most, None if self.least is None else 1 - self.least]
+        return any(limit is not None and 0 < limit < 2 * self.error for limit in allowed)
+
+    @property
     def is_kept(self) -> bool:
         """Whether the promise is kept, but for two Monte Carlo errors at the promised rate."""
         for limit, sign in ((self.most, 1), (self.least, -1)):
@@ -106,7 +112,7 @@ def _lines(rates: list[Rate]) -> Iterator[str]:
             rate.case,
             rate.what,
             _percent(rate.share),
-            _percent(rate.error),
+            f"{_percent(rate.error)}{', coarse' if rate.is_coarse else ''}",
             str(rate.runs)
             if rate.planned <= rate.runs
             else f"{rate.runs} of {rate.planned}, stopped",

@@ -35,6 +35,17 @@ def test_the_page_has_a_row_of_each_case_and_of_no_other(subject):
     assert set(rows[2:-3] if subject == "gate" else rows[2:]) == names
 
 
+def test_an_error_is_coarse_beyond_half_of_what_may_go_wrong():
+    def is_coarse(hits, runs, **promise):
+        return Rate(case="", what="", hits=hits, runs=runs, **promise).is_coarse
+
+    assert [is_coarse(0, runs, most=0.05) for runs in (27, 28)] == [True, False]
+    assert [is_coarse(runs, runs, least=0.95) for runs in (27, 28)] == [True, False]
+    assert is_coarse(5, 5, least=0.9)
+    assert not is_coarse(0, 5, most=0.0)
+    assert "| 12 %, coarse | 5 |" in table_of([Rate(case="a", what="b", hits=5, runs=5, least=0.9)])
+
+
 def test_all_runs_are_drawn_but_of_a_promise_that_is_broken_beyond_doubt():
     fixed = FixedRuns(promised=0.05, runs=500)
     assert fixed.draw([False] * 500) == (0, 500)

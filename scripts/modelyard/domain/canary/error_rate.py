@@ -86,7 +86,7 @@ def against_not_worse(
     # Each ratio r is a likelihood ratio: k log r - e log(1 + p (r - 1)) for k of e errors, share p.
     gains = canary_hits[:, None] * np.log(RATE_RATIOS)
     gains -= (canary_hits + stable_hits)[:, None] * np.log1p(share[:, None] * (RATE_RATIOS - 1))
-    return _mixture(np.minimum(gains, most))
+    return _mixture(gains, most)
 
 
 def against_worse_by(
@@ -216,7 +216,7 @@ def _against_limit(
     # Shifted in log odds, alternatives stay between 0 and 1 at any limit.
     alternatives = 1 / (1 + (1 - limit) / limit * np.exp(-shifts))
     gains = _log_ratio(total, hit, alternatives, limit)
-    return _mixture(np.minimum(gains, most))
+    return _mixture(gains, most)
 
 
 def _gains_over_margin(
@@ -312,10 +312,21 @@ def _log_ratio(total: Floats, hit: Floats, above: Floats, below: Floats | float)
     return gain
 
 
-def _mixture(gains: Floats) -> Evidence:
-    """Evidence averaged over alternatives, from log factors of shape (samples, alternatives)."""
+def _mixture(gains: Floats, most: float = math.inf) -> Evidence:
+    """Evidence averaged over alternatives, from log factors of shape (samples, alternatives).
+
+    Args:
+        gains: The log factors.
+        most: The most that one sample may add to the average. The part of each alternative in it
+            is known before the sample, and so a capped average has a mean of at most 1 too.
+    """
     if not gains.size:
         return NO_EVIDENCE
     # The mean of e-processes is one too. Logarithms, because a product of factors would overflow.
-    paths = np.logaddexp.reduce(gains.cumsum(axis=0), axis=1) - math.log(gains.shape[1])
+    capitals = np.minimum(gains, most).cumsum(axis=0)
+    paths = np.logaddexp.reduce(capitals, axis=1) - math.log(gains.shape[1])
+    if most < math.inf:
+        before = np.vstack([np.zeros(gains.shape[1]), capitals[:-1]])
+        grown = np.logaddexp.reduce(before + gains, axis=1) - np.logaddexp.reduce(before, axis=1)
+        paths = np.minimum(grown, most).cumsum()
     return Evidence(now=float(paths[-1]), peak=max(0.0, float(paths.max())))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -268,3 +269,34 @@ def test_policies_at_the_ends_of_their_range_are_answered():
     assert not against_at_most([100], [0], 0.0).rejects_now(0.05)
     assert against_at_least([100], [99], 1.0).rejects_now(0.05)
     assert against_at_least([10**9], [0], 0.0) == NO_EVIDENCE
+
+
+@pytest.mark.parametrize("rows", [5, 200, 100_000])
+@pytest.mark.parametrize("part", [3, 4, 7])
+def test_clear_harm_is_shown_by_as_many_samples_as_must_show_it_and_not_by_fewer(rows, part):
+    # Every request of the canary fails, and none of stable's.
+    needed, totals = math.log(80), rows * np.arange(1.0, 8.0)
+    for looks in range(1, 8):
+        mine, none = totals[:looks], np.zeros(looks)
+        found = (
+            error_rate.against_not_worse(mine, mine, 4 * mine, none, most=1.001 * needed / part),
+            against_at_most(mine, mine, 0.02, most=1.001 * needed / part),
+        )
+        assert [each.peak >= needed for each in found] == [looks >= part] * 2
+
+
+def test_a_capped_average_never_has_a_mean_above_one():
+    # All outcomes of three samples of two requests of the canary and three of stable, under
+    # equal rates: errors are drawn without replacement, so given their number all are as likely.
+    means, of_mine, of_others = [], binom.pmf(range(3), 2, 0.3), binom.pmf(range(4), 3, 0.3)
+    for most in (0.1, 0.5, 2.0):
+        mean = 0.0
+        for mine in itertools.product(range(3), repeat=3):
+            for others in itertools.product(range(4), repeat=3):
+                chance = math.prod(of_mine[each] for each in mine)
+                chance *= math.prod(of_others[each] for each in others)
+                counts = (np.cumsum(each) for each in ([2] * 3, mine, [3] * 3, others))
+                mean += chance * math.exp(error_rate.against_not_worse(*counts, most=most).now)
+        means.append(mean)
+    assert max(means) <= 1
+    assert means == sorted(means)
