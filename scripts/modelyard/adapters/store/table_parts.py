@@ -175,8 +175,8 @@ class TableFile:
         empty = next(parts)
         names = self._choose(empty.column_names)
         with parquet.ParquetWriter(path, _columns(empty, names).schema) as file:
-            for part in parts:
-                file.write_table(_columns(part, names), row_group_size=PART_ROWS)
+            for group in _groups(_columns(part, names) for part in parts):
+                file.write_table(group)
         return path
 
     @cached_property
@@ -277,6 +277,20 @@ class TableFile:
                 yield file
         except (OSError, ValueError, pa.ArrowException) as error:
             raise CannotAnswer(f"{self.uri}: not readable as a table: {error}") from error
+
+
+def _groups(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of parts in groups of about `PART_ROWS`."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= PART_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _columns(table: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.adapters.store import table_parts
-from modelyard.adapters.store.csv_files import faults, packed, rows
+from modelyard.adapters.store.csv_files import faults, packed, reading, rows
 from modelyard.adapters.store.csv_files.reading import read_csv_parts, read_csv_text
 from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
 from modelyard.adapters.store.table_files import read_table
@@ -55,10 +55,11 @@ DAYS = (Interval(since=dt.date(2026, 1, 4), until=dt.date(2026, 1, 6)),)
 
 
 @contextmanager
-def cut(*, block: int, piece: int, part: int = 32_768):
+def cut(*, block: int, piece: int, part: int):
     """Read as much at a time; the first two are bytes, the last one is rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "LARGEST_ROW", block)
+        patch.setattr(rows, "LARGEST_ROW", 500)
+        patch.setattr(reading, "_BLOCK", block)  # mostly less than a row has
         patch.setattr(rows, "_EVERY", 2)
         patch.setattr(faults, "_PIECE", piece)
         patch.setattr(packed, "_PIECE", piece)
@@ -67,9 +68,7 @@ def cut(*, block: int, piece: int, part: int = 32_768):
         yield
 
 
-cuts = st.builds(
-    dict, block=st.integers(160, 500), piece=st.integers(1, 90), part=st.integers(1, 9)
-)
+cuts = st.builds(dict, block=st.integers(20, 300), piece=st.integers(1, 90), part=st.integers(1, 9))
 
 
 @st.composite

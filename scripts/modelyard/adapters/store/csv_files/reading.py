@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pyarrow import csv as arrow_csv
 
 
+_BLOCK = 2**20
+"""Bytes that are read at a time: Arrow has 32 of them in memory, waiting to be parsed."""
+
+
 def read_csv_text(text: CsvText, *, missing: tuple[str, ...]) -> pa.Table:
     """All rows of a CSV file; see `read_csv_parts`."""
     import pyarrow as pa
@@ -31,7 +35,7 @@ def read_csv_parts(text: CsvText, *, missing: tuple[str, ...]) -> Iterator[pa.Ta
     """The rows of a CSV file (RFC 4180, UTF-8, a header), all columns as text; at least one part.
 
     A field without quotes that is one of `missing` is null; one in quotes is never null. Empty
-    lines are left out. A part has about `LARGEST_ROW` bytes.
+    lines are left out.
 
     Raises:
         CannotAnswer: The file is not well formed; the message names the line.
@@ -41,18 +45,19 @@ def read_csv_parts(text: CsvText, *, missing: tuple[str, ...]) -> Iterator[pa.Ta
     refuse_binary(text)
     names = read_header(text)
     refuse_odd_quotes(text)
-    first, second_header = 0, None
-    try:
-        with text.arrow_stream() as stream, _open(stream, len(names), missing) as reader:
-            yield reader.schema.empty_table().rename_columns(names)
-            for batch in reader:
-                part = pa.Table.from_batches([batch]).rename_columns(names)
+    done, second_header = 0, None
+    # A row may be longer than a block: the rest is read once more, in the largest ones.
+    for block in (min(_BLOCK, rows.LARGEST_ROW), rows.LARGEST_ROW):
+        try:
+            for part in _blocks(text, names, missing, block=block, skipped=done):
                 if second_header is None and (row := _find_header(part, names)) is not None:
-                    second_header = first + row
-                first += len(part)
+                    second_header = done + row
+                done += len(part)
                 yield part
-    except pa.ArrowInvalid as error:
-        raise find_fault(text, names, str(error)) from error
+            break
+        except pa.ArrowInvalid as error:
+            if block == rows.LARGEST_ROW:
+                raise find_fault(text, names, str(error)) from error
     if second_header is not None:
         raise CannotAnswer(
             f"{text.uri}, line {LineFinder(text).line(second_header)}: repeats the header",
@@ -60,8 +65,21 @@ def read_csv_parts(text: CsvText, *, missing: tuple[str, ...]) -> Iterator[pa.Ta
         )
 
 
+def _blocks(
+    text: CsvText, names: Sequence[str], missing: tuple[str, ...], *, block: int, skipped: int
+) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    with text.arrow_stream() as stream, _open(stream, len(names), missing, block) as reader:
+        yield reader.schema.empty_table().rename_columns(names)
+        for batch in reader:
+            part = pa.Table.from_batches([batch]).rename_columns(names)
+            yield part.slice(skipped)
+            skipped = max(0, skipped - len(part))
+
+
 def _open(
-    stream: pa.NativeFile, columns: int, missing: tuple[str, ...]
+    stream: pa.NativeFile, columns: int, missing: tuple[str, ...], block: int
 ) -> arrow_csv.CSVStreamingReader:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -70,9 +88,8 @@ def _open(
     numbers = [str(number) for number in range(columns)]
     return arrow_csv.open_csv(
         stream,
-        # With threads, parts are read ahead, more of them on larger machines.
         arrow_csv.ReadOptions(column_names=numbers, skip_rows_after_names=1,
-                              block_size=rows.LARGEST_ROW, use_threads=False),
+                              block_size=block, use_threads=False),
         arrow_csv.ParseOptions(newlines_in_values=True),
         arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(numbers, pa.string()),
