@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from e2e.fork import Fork, until
@@ -54,20 +55,22 @@ def verified(
     until(f"{model} {version} is verified in {environment}", is_verified, seconds=seconds, every=2)
 
 
-def add(fork: Fork, model: str, version: str, *commands: tuple[str, ...]) -> None:
+def add(
+    fork: Fork, model: str, version: str, *steps: tuple[str, ...] | Callable[[], object]
+) -> None:
     """Add a version in a pull request and merge it on its page, as ada does.
 
     Args:
         fork: The fork.
         model: The model.
         version: The version.
-        commands: The modelyard commands that write its files.
+        steps: The modelyard commands that write its files, and what a person edits.
     """
     branch = f"add-{model}-{version}"
     fork.git("fetch", "--quiet", "origin")
     fork.git("switch", "--quiet", "--force-create", branch, "origin/main")
-    for command in commands:
-        fork.modelyard(*command)
+    for step in steps:
+        step() if callable(step) else fork.modelyard(*step)
     fork.git("add", "--all", "models")
     fork.git("commit", "--quiet", "-m", f"Add {model} {version}")
     fork.git("push", "--quiet", "--set-upstream", "origin", branch)

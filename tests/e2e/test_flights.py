@@ -6,10 +6,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from threading import Event, Thread
+from contextlib import AbstractContextManager
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from demo.scenes import APRIL, DATA, MAY, MONOTONE, Q1, V2
 from e2e.delivery import add, approved, trained, verified
 from e2e.fork import PLATFORM, REPOSITORY, Fork, until
 from e2e.measured import Measured
+from e2e.replayed import replayed
 from e2e.rollback import agrees
 from modelyard.adapters.cluster.kubernetes_api import WORKFLOWS, Resource
 
@@ -68,7 +68,7 @@ def test_a_version_that_reads_what_requests_do_not_carry_is_found_out(
     trained(fork, MODEL, "v2", seconds=900)
     assert fork.answer("record", MODEL, "v2")["verdict"]["outcome"] == "pass", "offline it is good"
     at = approved(fork, MODEL, "canary")
-    with replayed(fork, "production"):
+    with replayed_flights(fork, "production"):
         until("v2 is on hold", lambda: held(fork), seconds=300, every=1)
         until("all agree on v1", lambda: agrees(fork, MODEL, "canary", "v1"), seconds=60)
     measured.add("silent regression: from its approval until all agree again", time.time() - at)
@@ -153,10 +153,10 @@ def released(fork: Fork, measured: Measured) -> None:
         add(fork, MODEL, "v1", held_out, first)
         trained(fork, MODEL, "v1", seconds=900)
     approved(fork, MODEL, "canary")
-    with replayed(fork, "canary"):
+    with replayed_flights(fork, "canary"):
         verified(fork, MODEL, "canary", "v1")
     approved(fork, MODEL, "production")
-    with replayed(fork, "production"):
+    with replayed_flights(fork, "production"):
         verified(fork, MODEL, "production", "v1")
 
 
@@ -185,28 +185,7 @@ def held(fork: Fork) -> list[dict[str, str]]:
     return holds
 
 
-@contextmanager
-def replayed(fork: Fork, environment: str) -> Iterator[None]:
+def replayed_flights(fork: Fork, environment: str) -> AbstractContextManager[None]:
     """Flights of May as requests, without what is not known when they are made."""
-    name = MODEL if environment == "production" else f"{MODEL}-{environment}"
-    until("the Service is there", lambda: fork.has_service("models-production", name), seconds=120)
-    url = fork.service_url("models-production", name)
-    data = str(fork.folder.with_name("flights") / MAY.rpartition("/")[2])
-    over = Event()
-
-    def send() -> None:
-        seed = 0
-        while not over.is_set():
-            seed += 1
-            fork.modelyard(
-                *("replay", MODEL, "--data", data, "--url", url, "--rows", "4000"),
-                *("--rate", "400", "--blank", "dep_delay", "--seed", str(seed)),
-            )
-
-    sender = Thread(target=send, daemon=True)
-    sender.start()
-    try:
-        yield
-    finally:
-        over.set()
-        sender.join()
+    data = fork.folder.with_name("flights") / MAY.rpartition("/")[2]
+    return replayed(fork, MODEL, data, environment, "--blank", "dep_delay")

@@ -17,7 +17,7 @@ from e2e.cluster.layout import (
 from e2e.cluster.node import ctr
 from e2e.cluster.progress import step
 
-_INCLUDED = "ca-certificates,git,python3,python3-venv"
+_INCLUDED = "ca-certificates,git,libgomp1,python3,python3-venv"
 _DEBOOTSTRAP = ["debootstrap", "--variant=minbase", f"--include={_INCLUDED}", "bookworm"]
 _BASE = "localhost/modelyard-e2e-base"
 
@@ -37,29 +37,61 @@ def import_small_images(layout: Layout) -> None:
 
 def build_project_image(layout: Layout) -> str:
     """Build the Containerfile with its dependencies cached; the image's id."""
-    base = _base_image(layout)
-    with step(f"built {IMAGE}"):
-        ids = layout.cache / "images" / "project.id"
+    return _build_image(layout, IMAGE, REPOSITORY)
+
+
+def import_project_image(layout: Layout, image_id: str) -> None:
+    """Make pods that start from now on run it."""
+    _import_image(layout, IMAGE, image_id)
+
+
+def make_runtime_image(layout: Layout, folder: Path, lock: str) -> str:
+    """Build the image of a model's own lock in a fork, and import it.
+
+    Args:
+        layout: Where the cluster is.
+        folder: The fork's checkout.
+        lock: The path of the lock in it.
+
+    Returns:
+        NAME@DIGEST, as a version pins it.
+    """
+    digest = hashlib.sha256((folder / lock).read_bytes()).hexdigest()
+    name = IMAGE.partition(":")[0]
+    tag = f"{name}:lock-{digest[:12]}"
+    image_id = _build_image(layout, tag, folder, LOCK=lock, LOCK_SHA256=digest)
+    _import_image(layout, tag, image_id)
+    rows = [line.split() for line in ctr(layout, "images", "list").splitlines()[1:]]
+    pinned = f"{name}@{next(row[2] for row in rows if row[0] == tag)}"
+    ctr(layout, "images", "tag", "--force", tag, pinned)
+    return pinned
+
+
+def _build_image(layout: Layout, name: str, folder: Path, **arguments: str) -> str:
+    values = {"BASE": _base_image(layout), **arguments}
+    options = [word for key, value in values.items() for word in ("--build-arg", f"{key}={value}")]
+    with step(f"built {name}"):
+        ids = layout.cache / "images" / "built.id"
         _buildah(
             layout,
             *("build-using-dockerfile", "--quiet", "--isolation", "chroot", "--layers"),
-            *("--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", f"BASE={base}"),
-            *("--iidfile", str(ids), "--tag", IMAGE, str(REPOSITORY)),
+            *("--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", *options),
+            *("--iidfile", str(ids), "--tag", name, str(folder)),
         )
     return ids.read_text().strip()
 
 
-def import_project_image(layout: Layout, image_id: str) -> None:
+def _import_image(layout: Layout, name: str, image_id: str) -> None:
     """Hand containerd only the layers it does not have."""
-    if _imported(layout, IMAGE) == image_id:
+    if _imported(layout, name) == image_id:
         return
-    with step(f"imported {IMAGE}"):
+    with step(f"imported {name}"):
         inspected = json.loads(_buildah(layout, "inspect", "--type", "image", image_id))
         known = set(ctr(layout, "content", "list", "-q").split())
-        layers = [_layer(layout, name, known) for name in _chain(layout, image_id)]
-        archive = _scratch(layout) / "project.tar"
-        write_stack(archive, IMAGE, inspected["OCIv1"], layers)
-        _import(layout, archive, IMAGE, image_id)
+        layers = [_layer(layout, layer, known) for layer in _chain(layout, image_id)]
+        archive = _scratch(layout) / "image.tar"
+        write_stack(archive, name, inspected["OCIv1"], layers)
+        _import(layout, archive, name, image_id)
         for layer in layers:
             if layer.file:
                 layer.file.unlink()
