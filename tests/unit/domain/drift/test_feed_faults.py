@@ -146,6 +146,8 @@ def spans() -> list[Interval]:
         ([ago for ago in range(1, 500) if ago % 7 > 1 and ago != 9], ["gap"]),
         ([ago for ago in range(1, 200) if ago % 7 > 1 and ago != 4], []),  # one day midweek
         ([ago for ago in range(1, 20) if ago != 4], []),  # too little is known before
+        ([ago for ago in range(1, 36) if ago != 4], []),
+        ([ago for ago in range(1, 37) if ago != 4], ["gap"]),  # four weeks are known
         (range(1, 8), []),
     ],
 )

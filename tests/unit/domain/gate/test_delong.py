@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.domain.gate.delong import PairedDifference, clustered_auc_difference
+from modelyard.domain.gate.delong import (
+    PairedDifference,
+    clustered_auc_difference,
+    without_rounding,
+)
 from modelyard.errors import CannotAnswer
 
 
@@ -150,3 +154,10 @@ def test_a_month_of_flights_takes_a_fraction_of_a_second():
     start = time.thread_time()
     clustered_auc_difference(labels, champion, challenger, codes)
     assert time.thread_time() - start < 0.5
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_difference_of_a_million_millionth_of_a_metric_is_rounding(size):
+    assert without_rounding(0.9e-12 * size, size, 0.0) == 0
+    assert without_rounding(-0.9e-12 * size, size, 0.5 * size) == 0
+    assert without_rounding(-1.1e-12 * size, size, 0.0) == -1.1e-12 * size
