@@ -18,9 +18,10 @@ from fleet_yard import (
     name_of,
 )
 
+from modelyard.adapters.git.names import message_of
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.people import Person
-from modelyard.domain.promotion.change import Branch, Change, Purpose, version_trailers
+from modelyard.domain.promotion.change import PULL, Branch, Change, Purpose, version_trailers
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, PullState, Status
 from modelyard.domain.promotion.pulls import StatusState as State
@@ -104,9 +105,11 @@ def _empty_merges(first: int, models: int, merges: int, tip: str) -> Iterator[by
     yield f"reset refs/heads/main\nfrom {tip}\n\n".encode()
     for mark in range(1, merges + 1):
         number = first - 1 + mark
-        yield commit_of(
-            "main", mark, {}, f"Merge pull request #{number} from {_branch_of(number, models)}"
-        )
+        branch = _branch_of(number, models)
+        _, _, environment, model = branch.split("/")
+        said = {**version_trailers(model, "v2", environment), PULL: str(number)}
+        title = f"Merge pull request #{number} from {branch}"
+        yield commit_of("main", mark, {}, message_of(title, said))
 
 
 def _changed_facts(git: Git, merges: int) -> Iterator[bytes]:

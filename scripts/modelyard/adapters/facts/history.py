@@ -24,10 +24,12 @@ def read_histories(git: Git, listing: Listing, paths: Collection[str]) -> dict[s
         paths: The documents; `Refused` for one that holds no facts.
     """
     kinds = {path: kind_of(path) for path in paths}
-    if listing.commit is None:
-        found = {path: _old_versions(git, listing, path) for path in paths}
-    else:
-        found = _versions(git, listing.commit, paths)
+    found = {
+        path: _old_versions(git, listing, path)
+        if listing.commit is None
+        else _versions(git, listing.commit, path)
+        for path in paths
+    }
     contents = git.read_many([name for versions in found.values() for _, name in versions])
     return {
         path: [(at, parse_json(contents[name], kinds[path], f"{path} at {name[:40]}"))
@@ -36,20 +38,22 @@ def read_histories(git: Git, listing: Listing, paths: Collection[str]) -> dict[s
     }  # fmt: skip
 
 
-def _versions(
-    git: Git, commit: str, paths: Collection[str]
-) -> dict[str, list[tuple[datetime, str]]]:
-    """The times and objects of documents, oldest first, read by one process."""
+def _versions(git: Git, commit: str, path: str) -> list[tuple[datetime, str]]:
+    """The times and objects of a document, oldest first.
+
+    One path at a time: the filters of changed paths that `modelyard gc` writes are of no use to a
+    git that is asked for several, and the branch of a fleet has hundreds of thousands of commits.
+    """
     options = ("--first-parent", "--raw", "--no-abbrev", "--no-renames", "--root", "--reverse")
-    words = ("log", "-z", *options, "--format=%x01%ct", commit, "--", *paths)
-    found: dict[str, list[tuple[datetime, str]]] = {path: [] for path in paths}
+    words = ("log", "-z", *options, "--format=%x01%ct", commit, "--", path)
+    found: list[tuple[datetime, str]] = []
     for block in git.run(*words).stdout.decode("utf-8", "replace").split("\x01")[1:]:
         seconds, *cells = block.split("\0")
         at = datetime.fromtimestamp(int(seconds), UTC)
-        for head, path in zip(cells[::2], cells[1::2], strict=False):
+        for head, name in zip(cells[::2], cells[1::2], strict=False):
             _, _, _, blob, what = head.strip().split(" ")
-            if what != "D" and path in found:
-                found[path].append((at, blob))
+            if what != "D" and name == path:
+                found.append((at, blob))
     return found
 
 
