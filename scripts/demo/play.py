@@ -68,10 +68,11 @@ def _close(console: Console, folder: Path, played: list[Scene], seconds: float) 
         table.add_row(str(number), title, took, outcome, result)
     console.print()
     console.print(table)
-    console.print(f"{seconds:.0f} s in total. To explore what the demo left:")
+    good = len(played) == len(SCENES) and not any(scene.failed for scene in played)
+    ended = "in total" if good else "until a scene FAILED; the watcher's log is watch.log"
+    console.print(f"{seconds:.0f} s {ended}. To explore what the demo left in {folder}:")
     for what, command in _next_commands(folder):
         console.print(f"  {what:<22} {command}", markup=False, soft_wrap=True)
-    good = len(played) == len(SCENES) and not any(scene.failed for scene in played)
     return 0 if good else 1
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.stage import REPOSITORY, Scene, Stage
+from modelyard.domain.promotion.pulls import REQUIRED
 
 MODEL = "flight-delay"
 DATA = "data/flight-delay"
@@ -139,7 +140,7 @@ def summer(stage: Stage, scene: Scene) -> None:
     opened = [pull for pull in _open(stage) if "/retrain/" in pull["branch"]]
     stage.check(len(opened) == 1, "there is one retraining pull request")
     number = str(opened[0]["number"])
-    stage.watcher_says(f"^#{number} modelyard/checks: success")
+    _until_mergeable(stage, number)
     stage.modelyard("pr", "show", number)
     # Not grace: who merges a version does not approve its promotions.
     stage.modelyard("pr", "merge", number)
@@ -200,11 +201,17 @@ def _propose(stage: Stage, version: str, title: str) -> None:
     stage.git("push", "--quiet", "origin", branch)
     said = stage.modelyard("pr", "open", branch, "--title", title)
     number = said.split()[2]  # pull request 6 is open: ...
-    stage.watcher_says(f"^#{number} modelyard/checks: success")
+    _until_mergeable(stage, number)
     stage.modelyard("pr", "merge", number)
     # The next version starts from the merged main branch.
     stage.git("switch", "--quiet", "main", quiet=True)
     stage.git("pull", "--quiet", "--ff-only", quiet=True)
+
+
+def _until_mergeable(stage: Stage, number: str) -> None:
+    """Wait until the watcher has reported every required status as success."""
+    # In any order: a pass over the models that moved reports `modelyard/promote` first.
+    stage.watcher_says_each(*(f"^#{number} {context}: success" for context in REQUIRED))
 
 
 def _train(stage: Stage, version: str) -> dict[str, Any]:

@@ -148,6 +148,13 @@ class Stage:
         except WatcherError as error:
             raise SceneFailedError(str(error)) from None
 
+    def watcher_says_each(self, *wanted: str) -> None:
+        """Wait until the watcher printed lines that match these patterns, in any order."""
+        try:
+            self._running_watcher().wait_for_each(*wanted)
+        except WatcherError as error:
+            raise SceneFailedError(str(error)) from None
+
     def watcher_said(self, wanted: str, *, within: float) -> bool:
         """Whether the watcher prints a line that matches this pattern within so many seconds."""
         try:

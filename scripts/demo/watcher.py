@@ -57,6 +57,17 @@ class Watcher:
             raise WatcherError(self._say(f"did not say {' or '.join(wanted)} in {within:g} s"))
         return line
 
+    def wait_for_each(self, *wanted: str) -> None:
+        """Read on until each of these patterns matched a line, in any order.
+
+        Raises:
+            WatcherError: The watcher ended, or one of the lines did not come in time.
+        """
+        left = list(wanted)
+        while left:
+            line = self.wait_for(*left)
+            left = [each for each in left if not re.search(each, line)]
+
     def hear(self, *wanted: str, within: float) -> str | None:
         """As `wait_for`, but no such line in time is no error.
 

@@ -58,7 +58,7 @@ def run(yard, *args: str):
 def test_a_merge_before_the_checks_ran_is_told_who_runs_them(yard):
     number = yard.branch("someone", {"docs/x.md": b"x"}).number
 
-    said = run(yard, "pr", "merge", str(number), "--as", "Ada").stderr
+    said = run(yard, "pr", "merge", str(number), "--as", "Ada", "--wait", "0").stderr
 
     assert "has not reported" in said
     assert "modelyard watch --once" in said.splitlines()[-1]

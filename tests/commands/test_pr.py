@@ -269,7 +269,7 @@ def test_an_approval_of_what_is_not_the_head_any_more_is_not_given(run, services
 
 def test_merges_what_may_be_merged_and_says_what_is_missing(run, services, pull):
     say(services, pull, CHECKS, StatusState.SUCCESS)
-    code, _, err = run("pr", "merge", "1", "--as", "Bo")
+    code, _, err = run("pr", "merge", "1", "--as", "Bo", "--wait", "0")
     assert (code, err.splitlines()[0]) == (
         3, "error: pull request 1 may not be merged: modelyard/promote has not reported",
     )  # fmt: skip
@@ -280,6 +280,28 @@ def test_merges_what_may_be_merged_and_says_what_is_missing(run, services, pull)
     merged = services.desk.get(1)
     assert (code, out) == (0, f"pull request 1 is merged as {merged.merged_as}\n")
     assert (merged.state, str(merged.closed_by)) == (PullState.MERGED, "Bo")
+
+
+def test_a_merge_waits_no_longer_than_it_is_told_to(run, services, pull):
+    say(services, pull, CHECKS, StatusState.SUCCESS)
+
+    code, _, err = run("pr", "merge", "1", "--as", "Bo", "--wait", "0.1")
+
+    assert (code, err.splitlines()[:2]) == (3, [
+        "waiting up to 0.1 s for a watcher to report modelyard/promote",
+        "error: pull request 1 may not be merged: modelyard/promote has not reported",
+    ])  # fmt: skip
+
+
+def test_a_merge_does_not_wait_for_what_waits_for_a_person(run, services, pull):
+    say(services, pull, CHECKS, StatusState.SUCCESS)
+    say(services, pull, PROMOTE, StatusState.PENDING)
+
+    code, _, err = run("pr", "merge", "1", "--as", "Bo")
+
+    assert (code, err.partition("(")[0]) == (
+        3, "error: pull request 1 may not be merged: modelyard/promote is pending ",
+    )  # fmt: skip
 
 
 def test_closes_and_comments_and_reads_words_from_stdin(run, services, pull):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -16,9 +17,11 @@ from modelyard.commands.options import (
 from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.approvals import why_no_approver
-from modelyard.domain.promotion.pulls import PullRequest
+from modelyard.domain.promotion.pulls import REQUIRED, PullRequest, PullState
 from modelyard.errors import Refused
 from modelyard.ports import Services
+
+POLL_SECONDS = 0.5
 
 number_argument = click.argument("number", type=click.IntRange(min=1))
 sha_option = click.option(
@@ -117,11 +120,27 @@ def approve_pull(
 @pr.command("merge")
 @number_argument
 @sha_option
+@click.option(
+    "--wait",
+    "longest",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for required statuses that have not reported yet.",
+)
 @as_option
 @dry_run_option
 @pass_services
 def merge_pull(
-    services: Services, /, *, number: int, sha: str | None, name: str | None, dry_run: bool
+    services: Services,
+    /,
+    *,
+    number: int,
+    sha: str | None,
+    longest: float,
+    name: str | None,
+    dry_run: bool,
 ) -> None:
     """Merge a pull request whose required statuses are success."""
     who = find_person(services, name)
@@ -130,7 +149,12 @@ def merge_pull(
     if dry_run:
         print_line(f"would merge pull request {number} at {commit} as {who}")
         return
-    merged = services.desk.merge(number, sha=commit, by=who)
+    try:
+        merged = services.desk.merge(number, sha=commit, by=who)
+    except Refused:
+        if not _wait_for_reports(services, number, commit, longest):
+            raise
+        merged = services.desk.merge(number, sha=commit, by=who)
     print_line(f"pull request {number} is merged as {merged}")
 
 
@@ -172,6 +196,31 @@ def add_comment(
         return
     services.desk.comment(number, by=who, body=text)
     print_line(f"commented on pull request {number}")
+
+
+def _wait_for_reports(services: Services, number: int, commit: str, longest: float) -> bool:
+    """Wait until every required status of the commit has reported; False if none was to come.
+
+    A watcher may still be on its way to a new head. What waits for a person is not waited for.
+    """
+    if not longest or not (silent := _find_silent(services, number, commit)):
+        return False
+    print_line(
+        f"waiting up to {longest:g} s for a watcher to report {' and '.join(silent)}", err=True
+    )
+    deadline = time.monotonic() + longest
+    while _find_silent(services, number, commit) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _find_silent(services: Services, number: int, commit: str) -> list[str]:
+    """The required statuses that have not reported on the commit, if it may be merged here."""
+    pull = services.desk.get(number)
+    is_elsewhere = services.desk.address(number) is not None
+    if is_elsewhere or pull.state is not PullState.OPEN or pull.head != commit:
+        return []
+    return [context for context in REQUIRED if context not in pull.statuses]
 
 
 def _check_may_approve(pull: PullRequest, who: str) -> None:

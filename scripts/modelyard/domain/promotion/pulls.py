@@ -20,6 +20,8 @@ CHECKS = "modelyard/checks"
 PROMOTE = "modelyard/promote"
 """Required status, set by reconcile alone; a success once nothing is missing."""
 
+REQUIRED = (CHECKS, PROMOTE)
+"""The statuses that must be success on exactly the commit that is merged."""
 
 STACKED = "it is in a stack: its merge would merge others too; take it out of the stack"
 """Why nothing of a stack is merged."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from modelyard.adapters.replaced_file import replace_file
 from modelyard.domain.promotion.change import STATE_BRANCH
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE
+from modelyard.domain.promotion.pulls import REQUIRED
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import SETTINGS
 from modelyard.domain.specs.repository import ForgeKind, Repository
@@ -196,7 +196,7 @@ def _wanted(repository: Repository, environments: tuple[Environment, ...]) -> Wa
         main=repository.main,
         state=STATE_BRANCH,
         bot=repository.bot,
-        statuses=(CHECKS, PROMOTE),
+        statuses=REQUIRED,
         labels=("release", "retrain", "rollback", *(each.name for each in environments)),
         environments=environments,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from modelyard.domain.promotion.plan import find_missing_for_pull
 from modelyard.domain.promotion.promote import Missing
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
+from modelyard.domain.promotion.pulls import PROMOTE, REQUIRED, PullRequest, StatusState
 from modelyard.domain.promotion.world import World
 
 
@@ -41,7 +41,7 @@ def command_or_page(command: str, pull: PullRequest, page: str) -> str:
 
 def _unfinished(pull: PullRequest) -> Iterator[Missing]:
     show, approve = f"modelyard pr show {pull.number}", f"modelyard pr approve {pull.number}"
-    for context in (CHECKS, PROMOTE):
+    for context in REQUIRED:
         status = pull.statuses.get(context)
         if status is None:
             yield Missing(what=f"{context} to pass for {pull.head[:10]}", command=show)

@@ -30,8 +30,8 @@ from modelyard.domain.promotion.change import Change
 from modelyard.domain.promotion.facts import Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.pulls import (
-    CHECKS,
     PROMOTE,
+    REQUIRED,
     MergeAsked,
     PullRequest,
     Status,
@@ -260,7 +260,7 @@ def merge_at_once(workspace: Workspace, pull: PullRequest, *, why: str) -> str:
     Raises:
         Conflict: The forge has not merged it yet.
     """
-    for context in (CHECKS, PROMOTE):
+    for context in REQUIRED:
         status = Status(context=context, state=StatusState.SUCCESS, description=why)
         workspace.services.pulls.set_status(pull, status)
     answer = workspace.services.pulls.merge(pull.number, sha=pull.head, bypass=why)

@@ -29,8 +29,7 @@ from modelyard.adapters.specs.reader import list_places, read_specs
 from modelyard.domain.harmless_text import harmless_line
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.pulls import (
-    CHECKS,
-    PROMOTE,
+    REQUIRED,
     PullRequest,
     Pulls,
     PullState,
@@ -135,7 +134,7 @@ def _is_complete(workspace: Workspace, pull: PullSummary) -> bool:
     if pull.state is not PullState.OPEN and not pull.by_hand and pull.closed_at is not None:
         return False
     full = pull if isinstance(pull, PullRequest) else workspace.services.pulls.get(pull.number)
-    both = (full.statuses.get(context) for context in (CHECKS, PROMOTE))
+    both = (full.statuses.get(context) for context in REQUIRED)
     return all(s is not None and s.state is StatusState.SUCCESS for s in both)
 
 

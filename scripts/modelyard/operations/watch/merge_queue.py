@@ -10,8 +10,7 @@ from functools import partial
 from modelyard.adapters.forge.hosted.pulls import HostedPulls
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.domain.promotion.pulls import (
-    CHECKS,
-    PROMOTE,
+    REQUIRED,
     PullRequest,
     PullState,
     Status,
@@ -69,14 +68,14 @@ def _report(
         state, why = StatusState.FAILURE, f"it is not {pull.head[:10]} on the main branch alone"
     said = pulls.reader.statuses(pull.number, tried.commit)
     there = replace(pull, head=tried.commit, statuses=said)
-    wanted = (Status(context=name, state=state, description=why) for name in (CHECKS, PROMOTE))
+    wanted = (Status(context=name, state=state, description=why) for name in REQUIRED)
     unsaid = [each for each in wanted if said.get(each.context) != each]
     return run_all(partial(set_pull_status, workspace, there, each, report) for each in unsaid)
 
 
 def _is_allowed(pull: PullRequest) -> bool:
     """Whether the tool says so of its head, as it would if somebody pressed the button."""
-    said = (pull.statuses.get(name) for name in (CHECKS, PROMOTE))
+    said = (pull.statuses.get(name) for name in REQUIRED)
     is_open = pull.state is PullState.OPEN and not pull.is_stacked
     return is_open and all(each and each.state is StatusState.SUCCESS for each in said)
 

@@ -21,7 +21,7 @@ from modelyard.domain.promotion.change import (
     parse_branch,
     trailers_of_head,
 )
-from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullRequest, StatusState
+from modelyard.domain.promotion.pulls import REQUIRED, PullRequest, StatusState
 from modelyard.errors import Refused
 
 _NAMED = 10
@@ -66,7 +66,7 @@ def merge_message(heads: Heads, pull: PullRequest, *, me: Person) -> str:
 
 
 def _find_missing_statuses(pull: PullRequest) -> list[str]:
-    states = {name: pull.statuses.get(name) for name in (CHECKS, PROMOTE)}
+    states = {name: pull.statuses.get(name) for name in REQUIRED}
     return [
         f"{name} has not reported"
         if found is None

@@ -19,17 +19,13 @@ from modelyard.domain.people import Person, is_same_person
 from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.change import APPROVED_BY, HEAD, PULL, REQUESTED_BY
 from modelyard.domain.promotion.pulls import (
-    CHECKS,
-    PROMOTE,
+    REQUIRED,
     PullRequest,
     PullState,
     Status,
     StatusState,
 )
 from modelyard.errors import Refused
-
-REQUIRED = (CHECKS, PROMOTE)
-"""The statuses that must be success on exactly the commit that is merged."""
 
 # Conflicting paths that a message lists.
 _NAMED = 10
@@ -100,7 +96,7 @@ def _check_mergeable(pull: PullRequest, snapshot: ForgeSnapshot) -> None:
 
 def _next_command(pull: PullRequest) -> str:
     if any(context not in pull.statuses for context in REQUIRED):
-        return "the watcher checks it within a minute; or run `modelyard watch --once` now"
+        return "a running watcher reports within a minute; without one, `modelyard watch --once`"
     return f"modelyard pr show {pull.number}"
 
 
