@@ -85,7 +85,10 @@ def _write_yard(directory: Path, wheel: Path | None, *, dry_run: bool) -> None:
     write_yard(directory, files)
     print_line(f"{directory}: {len(files)} files; {TOOLKIT_LOCK} pins modelyard {pinned.version}")
     there = quote(str(directory))
+    forge = quote(f"../{directory.name.strip('.') or 'forge'}.git")  # also for the folders . and ..
     print_line(f"  next: cd {there} && git init -b main && git add --all && git commit -m Yard")
+    print_line(f"  a forge, if it has none yet: git init --bare {forge}")
+    print_line(f"  then: git remote add origin {forge} && git push -u origin main")
 
 
 def _set_up_forge(root: Path, forge: str, bot: str | None, *, dry_run: bool) -> None:

@@ -266,6 +266,7 @@ def _version_to_try(
     yard: Path, catalog: Catalog, model: str, given: Mapping[str, Any]
 ) -> ModelVersion:
     from modelyard.domain.promotion.training_workflows import version_order
+    from modelyard.operations.models.first_inputs import suggest_first_inputs
     from modelyard.operations.models.trial import VERSION
     from modelyard.operations.training.new_version import compose_version
 
@@ -277,7 +278,8 @@ def _version_to_try(
     if base is None and not (given["data"] and given["held_out"]):
         raise click.UsageError(
             f"{model} has no version yet: give --data URI and --held-out NAME, and --since and "
-            f"--until if its rows have a time"
+            f"--until if its rows have a time, such as: "
+            f"modelyard try {model} {suggest_first_inputs(yard, catalog, model)}"
         )
     return compose_version(
         yard,

@@ -211,8 +211,26 @@ def test_a_push_that_moves_nothing_does_not_contact_the_remote(git):
 def test_an_unreachable_remote_is_reported_with_gits_own_message(git):
     one = commit(git, None, {"x": b"1"})
 
-    with pytest.raises(CannotAnswer, match="does not appear to be a git repository"):
-        git.push("nowhere", {MAIN: (None, one)})
+    with pytest.raises(CannotAnswer, match="does not appear to be a git repository") as caught:
+        git.push("./nowhere", {MAIN: (None, one)})
+
+    assert caught.value.hint is not None
+    assert "git ls-remote ./nowhere" in caught.value.hint
+
+
+def test_a_remote_that_nobody_added_is_told_how_to_add_one(git, tmp_path):
+    git.run("remote", "remove", "origin")
+    one = commit(git, None, {"x": b"1"})
+
+    with pytest.raises(CannotAnswer) as caught:
+        git.push("origin", {MAIN: (None, one)})
+
+    assert "this checkout has no remote origin" in caught.value.hint
+    made = caught.value.hint.partition("a folder is enough: ")[2].replace("..", str(tmp_path))
+    git.run("update-ref", MAIN, one)
+    subprocess.run(["bash", "-ec", made], cwd=git.root, check=True)
+    git.push("origin", {MAIN: (one, one)})
+    assert git.ls_remote("origin", [MAIN]) == {MAIN: one}
 
 
 def test_a_branch_in_the_way_of_another_is_no_lost_race(git):

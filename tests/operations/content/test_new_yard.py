@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import tomllib
@@ -156,7 +157,15 @@ def test_an_empty_folder_becomes_a_yard_however_it_is_named(tmp_path, wheel, mon
 def test_the_next_command_can_be_pasted(tmp_path, wheel):
     said = modelyard("init", tmp_path / "a yard", "--wheel", wheel)
 
-    assert f"next: cd '{tmp_path / 'a yard'}' && git init" in said.output
+    lines = said.output.splitlines()[1:]
+    assert lines[0].startswith(f"  next: cd '{tmp_path / 'a yard'}' && git init")
+    named = "git config --global user.name Ada; git config --global user.email ada@example.org"
+    typed = "\n".join([named, *(line.partition(": ")[2] for line in lines)])
+    home = {**os.environ, "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+    subprocess.run(["bash", "-ec", typed], env=home, check=True)
+    assert modelyard("--root", tmp_path / "a yard", "pr", "list").output == (
+        "no open pull requests\n"
+    )
 
 
 def test_a_dry_run_names_the_files_and_writes_none(tmp_path, wheel):

@@ -140,6 +140,7 @@ def test_a_model_without_a_version_is_asked_for_its_data(checkout):
     done = run(checkout, "try", "shop")
     assert done.returncode == 2
     assert "shop has no version yet: give --data URI and --held-out NAME" in done.stderr
+    assert f"such as: modelyard try shop {' '.join(INPUTS)}" in done.stderr
 
 
 @pytest.mark.long
@@ -190,3 +191,10 @@ def test_what_is_not_valid_is_refused_before_anything_runs(checkout):
         model.write_text(text)
     assert done.returncode == Refused.exit_code
     assert "rmse is no metric of a binary task" in done.stderr
+
+
+def test_a_trial_that_would_not_be_valid_is_called_a_trial(checkout):
+    """Its file is nowhere, so nobody is sent to look for it."""
+    done = run(checkout, "try", "shop", *INPUTS, "--param", 'features=["colour"]')
+    assert done.returncode == 3
+    assert "error: this trial of shop would not be valid: feature colour is no" in done.stderr

@@ -185,7 +185,7 @@ def git_failure(
         return Rejected(f"{what}: {message}", hint=_HINT_OF_REJECTED)
     is_slow = args[0] in NETWORK_SECONDS and _TOO_SLOW.search(message)
     kind = NoAnswer if is_slow else CannotAnswer
-    return kind(f"{what}: {message}", hint=_hint(args))
+    return kind(f"{what}: {message}", hint=_hint_of_no_remote(message) or _hint(args))
 
 
 _MAKE_ROOM = "make room on that disk, and run it again: nothing is half done"
@@ -212,6 +212,23 @@ _HINT_OF_REJECTED = (
     "modelyard doctor names branches that stand in the way; else a hook or a protection rule of "
     "the remote refuses it"
 )
+
+
+# A name, and no path or address: git knows no remote of this name, and took it for a folder.
+_NO_REMOTE = re.compile(r"'(?P<name>[^'/:\\]+)' does not appear to be a git repository")
+
+
+def _hint_of_no_remote(message: str) -> str | None:
+    """What a person does in a checkout without the remote that modelyard.yaml names."""
+    found = _NO_REMOTE.search(message)
+    if not found:
+        return None
+    name = found["name"]
+    return (
+        f"this checkout has no remote {name}; with a forge: git remote add {name} URL; without "
+        f"one, a folder is enough: git init --bare ../forge.git && "
+        f"git remote add {name} ../forge.git && git push {name} main"
+    )
 
 
 def _hint(args: Sequence[str]) -> str | None:

@@ -144,10 +144,12 @@ def held_out_days_follow_training(catalog: Catalog) -> Iterator[Problem]:
                 continue
             if held_out.role is Role.OLD and held_out.window.until <= end:
                 continue
+            delay = model.target.delay_days
             message = (
                 f"{held_out.role} held-out set {name} starts on {held_out.window.since}; training "
-                f"ends before {end} and its labels need {model.target.delay_days} days, so it "
-                f"must start on {ready} or later"
+                f"ends before {end} and its labels need {delay} days, so it must start on {ready} "
+                f"or later, or training end with --until "
+                f"{held_out.window.since - timedelta(days=delay)}"
             )
             yield _problem(key, ("held_out", index), message, held_out_file(key[0], name))
 

@@ -124,7 +124,7 @@ def _open_yard(
         (yard / SETTINGS).write_bytes(settings)
         catalog = read_valid_catalog(GitTree(Git(yard), commit), models=[model])
         _refuse_invalid(catalog, model)
-        draft = draft_spec(yard, catalog, compose(yard, catalog))
+        draft = draft_spec(yard, catalog, compose(yard, catalog), called=f"this trial of {model}")
         commit = _commit(yard, {draft.path: draft.content, SETTINGS: settings}, commit)
         services = services_for(yard)
         store = Store(services.repository.artifacts, yard)

@@ -119,8 +119,16 @@ def compose_held_out(
     )
 
 
-def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Draft:
+def draft_spec(
+    root: Path, catalog: Catalog, spec: ModelVersion | HeldOut, *, called: str | None = None
+) -> Draft:
     """Return the file of a new spec.
+
+    Args:
+        root: The checkout's root.
+        catalog: Its specs.
+        spec: The new one.
+        called: What a refusal calls it; by default the path of its file.
 
     Raises:
         Refused: It would not be valid, or a different file has its name.
@@ -145,7 +153,7 @@ def draft_spec(root: Path, catalog: Catalog, spec: ModelVersion | HeldOut) -> Dr
     ]
     reasons += [problem.message for problem in checks.find_problems(after) if problem.file == path]
     if reasons:
-        raise Refused(f"{path} would not be valid: {'; '.join(reasons)}")
+        raise Refused(f"{called or path} would not be valid: {'; '.join(reasons)}")
     return Draft(path=path, content=content)
 
 

@@ -190,7 +190,8 @@ def test_a_recent_set_starts_when_the_last_label_was_known():
             "held-out-days-follow-training",
             "versions/v2.yaml",
             "recent held-out set april starts on 2013-04-02; training ends before 2013-04-01 and "
-            "its labels need 2 days, so it must start on 2013-04-03 or later",
+            "its labels need 2 days, so it must start on 2013-04-03 or later, "
+            "or training end with --until 2013-03-31",
         )
     ]
 
