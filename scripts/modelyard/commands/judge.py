@@ -17,7 +17,7 @@ from modelyard.commands.options import (
     pass_services,
     picture_option,
 )
-from modelyard.commands.output.formatting import print_verdict
+from modelyard.commands.output.formatting import explain_verdict, print_verdict
 from modelyard.commands.output.logs import log_with_dates
 from modelyard.commands.output.picture import judge_picture, picture_svg, print_explained
 from modelyard.commands.output.terminal import print_json, print_line
@@ -49,7 +49,8 @@ def judge(
     """
     from modelyard.operations.judge.evidence import judge_running_release
 
-    verdict = judge_running_release(workspace_of(services), environment, model)
+    workspace = workspace_of(services)
+    verdict = judge_running_release(workspace, environment, model)
     if picture is not None:
         picture.write_text(picture_svg(judge_picture(verdict)), "utf-8")
     if explain and output == "text":
@@ -58,6 +59,9 @@ def judge(
         print_explained(sentence, ("number", "value"), rows, judge_picture(verdict))
     else:
         print_verdict(verdict, output)
+    if output == "text":
+        for line in explain_verdict(verdict, workspace.facts.read_release(environment, model)):
+            print_line(line, err=True)
     if not verdict.passed:
         raise click.exceptions.Exit(Refused.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from modelyard.domain.gate.comparisons import GateAnswer
     from modelyard.domain.promotion.change import Change
+    from modelyard.domain.promotion.facts import ReleaseFacts
     from modelyard.domain.verdict import Verdict
 
 _CELL_END = re.compile(r"(?<!\\)\|")
@@ -25,6 +27,9 @@ _RULE = re.compile(r"[\s|:-]+")
 _HEADING = re.compile(r"#{1,6} ")
 
 _KILO = 1000
+
+SECONDS_OF_A_LOOK = 5
+"""From one of the watcher's samples of a judged release to the next."""
 
 
 def make_table(
@@ -89,6 +94,20 @@ def print_verdict(verdict: Verdict, output: str) -> None:
     print_line(f"{verdict.outcome}: {verdict.reason}")
     for name, value in verdict.numbers.items():
         print_line(f"  {name} {value:.6g}")
+
+
+def explain_verdict(verdict: Verdict, facts: ReleaseFacts) -> Iterator[str]:
+    """Yield what a reader of the judge's verdict cannot know from it."""
+    if facts.release in facts.verified:
+        when = f", judged at {facts.judged_at:%Y-%m-%d %H:%M:%S} UTC" if facts.judged_at else ""
+        yield f"this release is verified already{when}; this verdict decides nothing any more"
+    elif looks := re.search(r"(\d+) more looks with answers", verdict.reason):
+        minutes = max(1, math.ceil(int(looks[1]) * SECONDS_OF_A_LOOK / 60))
+        yield (
+            f"a look is an interval of about {SECONDS_OF_A_LOOK} s with traffic: send it for about "
+            f"{minutes} more minute{'s' if minutes > 1 else ''}, not at once; "
+            f"canary.least_looks in model.yaml says how many are needed"
+        )
 
 
 def print_gate_answer(answer: GateAnswer, output: str) -> None:

@@ -22,6 +22,14 @@ _FEED = (
     "QUESTION: in which files does new data arrive? `feed: data/{name}/*.parquet` has drift look "
     "at them every night."
 )
+_CANARY = (
+    "The judge passes a release after 30 intervals of about 5 seconds with traffic, and enough "
+    "requests. Where traffic is short, or to try it out, take away the # of the next line:"
+)
+_SHORT_CANARY = (
+    "# canary: {least_looks: 1, least_seconds: 0, least_predictions: 1000, "
+    "margin_error_rate: 0.05, error_limit: 0.05}"
+)
 _ZONE = "GUESS: times are on the clock of UTC; `timezone: Europe/Rome` says another one."
 
 
@@ -48,6 +56,7 @@ def model_page(proposal: ModelProposal, *, source: str, rows: int) -> bytes:
     for key, value in document.items():
         lines += _comment(comments.get(key, ()), indent="")
         lines += _data(value, proposal) if key == "data" else _dump({key: value}, indent="")
+    lines += [*_comment([_CANARY], indent=""), _SHORT_CANARY]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -33,6 +33,7 @@ from modelyard.operations.forge.merges import read_merges
 from modelyard.operations.reconcile.collect import collect_reviews
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
 from modelyard.operations.sites import read_standing
+from modelyard.operations.watch.verdict_news import is_news
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -167,8 +168,8 @@ class _Observation:
         verdict = judge_best_effort(
             self.workspace, self.catalog, self.environment, self.release, since
         )
-        # Its numbers change with every request: only another outcome is a new fact.
-        if known is not None and verdict.outcome is known.outcome:
+        # Its numbers change with every request, and each fact is a commit.
+        if not is_news(known, verdict):
             return facts
         return replace(facts, verdict=verdict, judged_at=self.workspace.services.clock.now())
 
