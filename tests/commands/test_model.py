@@ -134,3 +134,31 @@ def test_contract_names_a_model_that_there_is(known, table):
     done = run(known, "contract", "diff", "shoop", "--data", table)
     assert done.exit_code == 1
     assert "did you mean shop?" in done.stderr
+
+
+def test_columns_that_are_left_out_or_look_like_something_else_are_said_by_name(yard, tmp_path):
+    file = tmp_path / "shop.csv"
+    more = {
+        "": list(range(100)),
+        "income": [f"{number + 10},169.14" for number in range(100)],
+        "day": [f"{number % 28 + 1}/12/2025" for number in range(100)],
+        "kind": ["food", "toys"] * 50,
+    }
+    lines = csv_bytes(shop(**more)).decode().splitlines()
+    file.write_text("\n".join(lines) + "\n")
+    done = run(yard, "model", "new", "shop", "--data", file, "--target", "bought", "--dry-run")
+    assert done.exit_code == 0, done.output
+    said = done.stderr.splitlines()
+    assert any(line.startswith("  left out: (no name): it has no name") for line in said), said
+    assert any(line.startswith("  left out: income: its texts look like num") for line in said)
+    assert any(line.startswith("warning: column day: its texts look like dates") for line in said)
+
+
+def test_validate_counts_the_questions_that_nobody_answered(known):
+    file = known / "models/shop/model.yaml"
+    asked = file.read_text().count("QUESTION:")
+    assert asked > 1
+    said = run(known, "validate").stderr
+    assert f"note: models/shop/model.yaml asks {asked} questions: answer them" in said
+    file.write_text(file.read_text().replace("QUESTION:", "answered:"))
+    assert "note:" not in run(known, "validate").stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from modelyard.commands.options import (
     training_options,
 )
 from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
+from modelyard.domain.harmless_text import harmless_line
 from modelyard.errors import Refused
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from modelyard.operations.models.new_model import NewModel
 
 FRAMEWORKS = ("sklearn", "lightgbm", "xgboost")
+_MOST_LEFT_OUT = 10
 TASKS = ("binary", "multiclass", "regression")
 
 
@@ -116,12 +118,21 @@ def _tell(root: Path, specs: Specs, new: NewModel) -> None:
         f"{new.rows[0]:,} rows train, {new.rows[1]:,} are held out as {held.name}{days}",
         f"{len(new.proposal.features)} of {len(made.data.columns)} columns are inputs; "
         f"{len(new.proposal.left_out)} are not in the contract",
+        *_left_out(new.proposal.left_out),
         *(f"warning: {text}" for text in new.warnings),
         f"models/{made.name}/model.yaml asks {asked} questions: answer them first",
         "next:",
         *(f"  {line}" for line in _next_commands(root, specs, new)),
     ):
         print_line(line, err=True)
+
+
+def _left_out(columns: Mapping[str, str]) -> Iterator[str]:
+    """The columns that are not in the contract, with the reason for each."""
+    for name, reason in list(columns.items())[:_MOST_LEFT_OUT]:
+        yield harmless_line(f"  left out: {name}: {reason}")
+    if len(columns) > _MOST_LEFT_OUT:
+        yield f"  and {len(columns) - _MOST_LEFT_OUT} more, at the end of `data` in model.yaml"
 
 
 def _next_commands(root: Path, specs: Specs, new: NewModel) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ANNOTATIONS = 10
 """GitHub shows at most this many annotations of one step."""
+
+_QUESTION = b"QUESTION:"
 
 
 @click.command()
@@ -60,6 +62,17 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     # On stderr: stdout has problems and nothing else.
     if output == "text":
         print_line(f"{len(specs.files):,} specs are valid", err=True)
+        for note in _open_questions(specs.files):
+            print_line(note, err=True)
+
+
+def _open_questions(files: Mapping[str, bytes]) -> Iterator[str]:
+    """The files in which `model new` asked what only a person knows, and nobody answered yet."""
+    for path, content in sorted(files.items()):
+        comments = (line for line in content.splitlines() if line.lstrip().startswith(b"#"))
+        if asked := sum(line.count(_QUESTION) for line in comments):
+            noun = "question" if asked == 1 else "questions"
+            yield f"note: {path} asks {asked} {noun}: answer them, and delete the comments"
 
 
 def _unreviewed() -> Sequence[Problem]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from modelyard.domain.proposal.look_alikes import describe_look_alike
 from modelyard.domain.specs.contract import Column, ColumnType
 
 ROOM = 0.5
@@ -88,15 +89,27 @@ class ColumnProposal:
         column: The column of the contract; None if it is left out.
         use: What it seems to be for.
         notes: Guesses and questions, one sentence each.
+        look_alike: What its texts seem to be instead, and what to do about it; empty if nothing.
     """
 
     column: Column | None
     use: Use
     notes: tuple[str, ...] = ()
+    look_alike: str = ""
 
 
 def propose_column(facts: ColumnFacts) -> ColumnProposal:
     """The column of the contract that admits what the table has, with head room."""
+    alike = describe_look_alike(facts.levels) if facts.type == "category" else ""
+    found = _propose_column(facts)
+    if not alike:
+        return found
+    if found.column is None:  # the note of a column that is left out is why
+        return replace(found, notes=(alike, *found.notes), look_alike=alike)
+    return replace(found, notes=(f"QUESTION: {alike}", *found.notes), look_alike=alike)
+
+
+def _propose_column(facts: ColumnFacts) -> ColumnProposal:
     if facts.type is None:
         return ColumnProposal(column=None, use=Use.LEFT_OUT, notes=(facts.fault,))
     notes = (f"QUESTION: {facts.fault}",) if facts.fault else ()

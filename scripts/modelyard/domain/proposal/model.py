@@ -164,7 +164,9 @@ def _split_columns(
         proposal = propose_column(each)
         if each.name == target.target.column:
             found.append(target.column)
-        elif each.name in RESERVED or not 0 < len(each.name) <= _LONGEST_NAME:
+        elif not each.name:
+            left_out["(no name)"] = "it has no name in the header, as the index of a data frame"
+        elif each.name in RESERVED or len(each.name) > _LONGEST_NAME:
             left_out[each.name] = "its name is reserved, or too long"
         elif proposal.column is None and each.name in kept and each.type is not None:
             found.append(_bare(each))

@@ -69,7 +69,7 @@ class NewModel:
         training: The address of the training rows.
         days: The days that train and that are held out; None without time.
         rows: Rows that train, and rows that are held out.
-        warnings: What will stop a version, one sentence each.
+        warnings: What will stop a version, or makes a bad one, one sentence each.
     """
 
     documents: Mapping[str, bytes]
@@ -288,6 +288,9 @@ def _refuse_invalid(
 
 
 def _warnings(proposal: ModelProposal, sides: list[pd.DataFrame]) -> Iterator[str]:
+    for each in proposal.columns:
+        if each.column is not None and each.look_alike:
+            yield f"column {each.column.name}: {each.look_alike}"
     model, least = proposal.model, proposal.model.gate.least_clusters
     labels: list[Any] = []
     for frame, what in zip(sides, ("trains", "is held out"), strict=True):
