@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from git_commits import write_commit
 from modelyard.adapters.git import comparison, object_reader, process
@@ -10,8 +12,15 @@ from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree, ListedTree
 from modelyard.adapters.specs.reader import list_places, read_specs
-from modelyard.domain.specs.paths import release_file
-from modelyard.errors import CannotAnswer
+from modelyard.domain.specs.paths import (
+    SETTINGS,
+    environment_file,
+    model_file,
+    record_file,
+    release_file,
+    version_file,
+)
+from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.watch import ahead
 from modelyard.operations.watch.ahead import ReadAhead
@@ -79,9 +88,12 @@ def test_the_world_is_the_same_with_and_without_reading_ahead(yard, monkeypatch)
     assert replace(together, now=alone.now) == alone
 
 
+@pytest.mark.parametrize("is_broken", [False, True])
 @pytest.mark.parametrize("most_apart", [0, 200])
-def test_more_models_start_no_more_processes(yard, asked, monkeypatch, most_apart):
+def test_more_models_start_no_more_processes(yard, asked, monkeypatch, most_apart, is_broken):
     monkeypatch.setattr(ahead, "_MOST_LISTED_APART", most_apart)
+    if is_broken:
+        yard.commit({environment_file("canary"): BROKEN})
     counts = []
     for names in (["a", "b"], ["a", "b"], ["a", "b", "c", "d", "e", "f"]):  # the first one warms up
         workspace = yard.workspace()
@@ -138,3 +150,61 @@ def test_a_part_of_a_listed_tree_is_that_part_of_the_commit(yard):
         assert listed.part(places).paths() == whole.part(places).paths()
         assert read_specs(listed, models=models) == read_specs(whole, models=models)
     assert listed.part(["models/a"]).paths() == whole.part(["models/a"]).paths() != ()
+    with_more = [f"environments/{SHORT[0].name}/manifests/", "models/a/"]
+    listed = ListedTree(yard.git, main, ["models/", "modelyard.yaml"])
+    assert listed.part(with_more).paths() == whole.part(with_more).paths()
+    assert any(path.startswith("environments/") for path in listed.part(with_more).paths())
+
+
+BROKEN, EMPTY, GONE = b"kind: [\n", b"", None
+FILES = [
+    SETTINGS,
+    *(environment_file(each.name) for each in SHORT),
+    environment_file("new"),
+    *(release_file(each.name, MODEL) for each in SHORT),
+    release_file("new", MODEL),
+    model_file(MODEL),
+    version_file(MODEL, "v1"),
+    record_file(MODEL, "v1"),
+    model_file("a"),
+]
+
+
+@pytest.mark.parametrize("most_apart", [0, 200])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@example(changes={environment_file("canary"): BROKEN})
+@example(changes={environment_file("canary"): GONE, environment_file("new"): BROKEN})
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(FILES), st.sampled_from([BROKEN, EMPTY, GONE]), min_size=1
+    )
+)
+def test_specs_read_ahead_are_those_read_alone_whatever_is_broken_missing_or_added(
+    start, tmp_path_factory, most_apart, changes
+):
+    yard = start.copy(tmp_path_factory.mktemp("changed") / "yard")
+    yard.commit(changes)
+    workspace, names = yard.workspace(), [MODEL, "a", "b"]
+    with pytest.MonkeyPatch.context() as patch, one_snapshot():
+        patch.setattr(ahead, "_MOST_LISTED_APART", most_apart)
+        ReadAhead(workspace, names).read(0, names)
+        main = workspace.main()
+        alone = {
+            (main, name): read_specs(GitTree(workspace.git, main), models={name}) for name in names
+        }
+
+        assert workspace._ahead == alone
+
+
+@pytest.mark.parametrize("most_apart", [0, 200])
+def test_no_world_is_collected_past_a_broken_environment(yard, monkeypatch, most_apart):
+    monkeypatch.setattr(ahead, "_MOST_LISTED_APART", most_apart)
+    yard.commit({environment_file("canary"): BROKEN})
+    workspace = yard.workspace()
+    with one_snapshot():
+        ReadAhead(workspace, [MODEL, "a"]).read(0, [MODEL, "a"])
+
+        with pytest.raises(Refused, match=environment_file("canary")):
+            collect_world(workspace, MODEL)

@@ -231,13 +231,20 @@ class ListedTree(GitTree):
     Args:
         git: The repository.
         commit: The commit.
-        places: What may be asked for, see `Tree.part`.
+        places: What is asked for, see `Tree.part`; a part with anything else is listed apart.
     """
 
     def part(self, places: Collection[str]) -> GitTree:
         """See `Tree`; of what was listed."""
+        if not all(map(self._is_listed, places)):
+            return super().part(places)
         paths = (path for place in sorted(places) for path in self._at(place))
         return GitTree(self.git, self.commit, places, {path: self._blobs[path] for path in paths})
+
+    def _is_listed(self, place: str) -> bool:
+        return self._places is None or any(
+            place == each or place.startswith(f"{each.rstrip('/')}/") for each in self._places
+        )
 
     def _at(self, place: str) -> tuple[str, ...]:
         if place.endswith("/"):

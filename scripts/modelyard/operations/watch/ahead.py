@@ -11,9 +11,11 @@ from modelyard.adapters.git.trees import GitTree, ListedTree
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.pulls import PullState, PullSummary
 from modelyard.domain.specs.paths import (
+    ENVIRONMENTS,
     MODELS,
     SETTINGS,
     environment_file,
+    environment_names,
     manifests_folder,
     releases_folder,
 )
@@ -64,7 +66,9 @@ class ReadAhead:
         if len(self._names) <= _MOST_LISTED_APART:
             return GitTree(workspace.git, commit)
         if self._tree is None or self._tree.commit != commit:
-            environments = workspace.environments(commit)
+            # With those that have problems: `workspace.environments` leaves them out, and a look at
+            # a model has to meet them.
+            environments = environment_names(workspace.git.list_folders(commit, ENVIRONMENTS))
             folders = [releases_folder(name) for name in environments]
             files = map(environment_file, environments)
             self._tree = ListedTree(workspace.git, commit, [SETTINGS, MODELS, *folders, *files])
