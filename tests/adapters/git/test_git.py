@@ -21,7 +21,6 @@ from modelyard.adapters.git.objects import LogEntry, Merged
 from modelyard.adapters.git.process import NoAnswer
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.processes import telling
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -569,8 +568,9 @@ def test_a_fetch_goes_on_past_its_limit_while_it_tells_something(git, a_slow_rem
 
 
 def test_a_fetch_that_only_tells_and_never_ends_is_ended(git, a_slow_remote, monkeypatch):
+    assert git_process.NETWORK_SECONDS["fetch"] * git_process.MOST_SILENCES < 1000  # rollbacks wait
     monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 2.0)
-    monkeypatch.setattr(telling, "MOST_SILENCES", 1)
+    monkeypatch.setattr(git_process, "MOST_SILENCES", 1)
 
     with pytest.raises(NoAnswer, match=r"no end after 2 s \(modelyard.fetchSeconds\)"):
         git.fetch(a_slow_remote(COUNTS), REFS)
@@ -593,14 +593,43 @@ def test_a_checkout_may_give_a_silent_fetch_more_time(git, a_slow_remote, monkey
     assert len(git.run("for-each-ref", "refs/x").stdout.splitlines()) == 300
 
 
-def test_a_limit_that_is_no_number_is_named_and_the_fetch_ended(git, silent, monkeypatch):
+def test_a_fetch_again_has_less_time_in_whole_until_it_was_too_little(
+    git, a_slow_remote, monkeypatch
+):
+    remote = a_slow_remote("test -e $0.fast || { " + COUNTS + "; }")
+    fast = Path(remote.split()[-1] + ".fast")
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 2.0)
+    fast.touch()
+    git.fetch(remote, REFS)
+    fast.unlink()
+
+    with pytest.raises(NoAnswer, match="no end after 2 s"):
+        git.fetch(remote, REFS)
+
+    git.fetch(remote, REFS)  # what came since may be large, so it is not given up for good
+
+
+def test_a_limit_that_is_no_number_is_named_and_the_remote_is_still_what_is_silent(
+    git, silent, monkeypatch, caplog
+):
     monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 1.0)
     git.run("config", git_process.FETCH_KEY, "soon")
 
-    with pytest.raises(CannotAnswer, match=r"bad numeric config value 'soon'.*fetchseconds"):
+    with pytest.raises(NoAnswer, match="silent for 1 s"):
         git.fetch(silent.url("git"), REFS)
 
+    assert "modelyard.fetchSeconds is not used" in caplog.text
+    assert "bad numeric config value 'soon'" in caplog.text
     assert processes_about(silent.url("git")) == []
+
+
+def test_a_limit_larger_than_any_wait_is_one(git, a_slow_remote, monkeypatch):
+    monkeypatch.setitem(git_process.NETWORK_SECONDS, "fetch", 1.0)
+    git.run("config", git_process.FETCH_KEY, str(2**62))
+
+    git.fetch(a_slow_remote("sleep 2"), REFS)
+
+    assert len(git.run("for-each-ref", "refs/x").stdout.splitlines()) == 300
 
 
 def test_a_failed_fetch_says_why_without_what_it_told_before(git, a_slow_remote):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.sign_in import credentials_of
-from modelyard.adapters.processes.telling import TooSilent, run_while_it_tells
+from modelyard.adapters.processes.telling import Patience, TooSilent, run_while_it_tells
 from modelyard.errors import CannotAnswer
+
+logger = logging.getLogger(__name__)
 
 # Only a file system that hangs makes a local command take minutes.
 LOCAL_SECONDS = 300.0
@@ -22,6 +25,9 @@ NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
 
 A fetch may be large, so its limit is of how long it tells of nothing that it does.
 """
+
+MOST_SILENCES = 8
+"""How many times as long a first fetch may take in whole: one of 41,000 refs takes minutes."""
 
 FETCH_KEY = "modelyard.fetchSeconds"
 """The key of Git's configuration by which one checkout gives a fetch more than that."""
@@ -112,6 +118,7 @@ def run_git(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     accept: Sequence[int] = (0,),
+    is_again: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run one git command in `root`.
 
@@ -121,6 +128,7 @@ def run_git(
         stdin: What the command reads.
         env: Variables on top of the inherited ones.
         accept: Exit codes that are answers.
+        is_again: Whether a fetch brings only what came since another one.
 
     Raises:
         CannotAnswer: git is missing, hangs, or ends with another exit code; with its own message.
@@ -131,7 +139,8 @@ def run_git(
         whole |= credentials_of(root, whole)
     try:
         if args[0] == "fetch":
-            done = _run_fetch(command, root, whole, seconds)
+            silences = 1 if is_again else MOST_SILENCES
+            done = _run_fetch(command, root, whole, seconds, silences)
         else:
             done = _run_to_end(command, root, whole, stdin, seconds)
     except OSError as error:
@@ -254,15 +263,20 @@ def _run_to_end(
 
 
 def _run_fetch(
-    command: Sequence[str], root: Path, env: Mapping[str, str], seconds: float
+    command: Sequence[str], root: Path, env: Mapping[str, str], seconds: float, silences: int
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a fetch as long as it tells something: the first one of a fleet brings 40,000 refs."""
 
     def more() -> float | None:
-        asked = run_git(root, "config", "--type=int", "--get", FETCH_KEY, accept=(0, 1)).stdout
+        try:
+            asked = run_git(root, "config", "--type=int", "--get", FETCH_KEY, accept=(0, 1)).stdout
+        except CannotAnswer as error:  # the fetch still ends with what its remote did not do
+            logger.warning("%s is not used: %s", FETCH_KEY, error.message)
+            return None
         return float(asked) if asked.strip() else None
 
-    return run_while_it_tells(command, root, env, seconds=seconds, more=more, end=end_git)
+    patience = Patience(seconds, silences, more)
+    return run_while_it_tells(command, root, env, patience=patience, end=end_git)
 
 
 def end_git(process: subprocess.Popen[bytes]) -> None:

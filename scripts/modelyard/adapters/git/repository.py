@@ -31,6 +31,8 @@ from modelyard.errors import CannotAnswer, Conflict
 _HERE = AnswerCache(4000)
 _BLOBS = AnswerCache(4000)
 _ANSWERS = AnswerCache(500)
+# What this process fetched: the same again brings only what came since, and may take less time.
+_FETCHED: set[tuple[Path, str, tuple[str, ...]]] = set()
 # Specs and documents are smaller; data files would fill the cache.
 _LARGEST_BLOB = 2**16
 
@@ -114,9 +116,14 @@ class Git:
 
     def fetch(self, remote: str, refspecs: Iterable[str]) -> None:
         """Fetch exactly these refspecs; refs that left the remote leave here too."""
+        what = (self._place, remote, tuple(refspecs))
+        is_again = what in _FETCHED
+        _FETCHED.discard(what)  # until it succeeds: what took too long may have been large
         # No tags, no FETCH_HEAD, no configured refspecs: only what is asked for.
-        alone = ("--no-tags", "--prune", "--no-write-fetch-head", "--refmap=")
-        self.run("fetch", "--progress", *alone, "--recurse-submodules=no", "--", remote, *refspecs)
+        alone = ("--progress", "--no-tags", "--prune", "--no-write-fetch-head", "--refmap=")
+        words = (*alone, "--recurse-submodules=no", "--", remote, *what[-1])
+        git_process.run_git(self.root, "fetch", *words, is_again=is_again)
+        _FETCHED.add(what)
 
     def missing_objects(self, objects: Iterable[str]) -> tuple[str, ...]:
         """The objects among these that this repository does not have."""

@@ -9,13 +9,14 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-MOST_SILENCES = 30
-"""How many times as long as it may be silent it may take: nothing lasts for ever."""
-
 _MOST_ROWS = 200
+_LONGEST_ROW = 4096
+# What a poll takes is limited, and what a person may write down is not.
+_LONGEST_WAIT = 3600.0
 _LARGEST_READ = 2**16
 # What git tells while all goes well: what it counts, and a row for each ref.
 _PROGRESS = re.compile(
@@ -39,59 +40,30 @@ class TooSilent(Exception):  # noqa: N818 - `run_git` says it in words
         self.limit = limit
 
 
-def run_while_it_tells(
-    command: Sequence[str],
-    root: Path,
-    env: Mapping[str, str],
-    *,
-    seconds: float,
-    more: Callable[[], float | None],
-    end: Callable[[subprocess.Popen[bytes]], None],
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a git command that tells its progress on stderr; returns it with the rest of its rows.
+class Patience:
+    """How long git may be silent, and take in whole: nothing lasts for ever.
 
     Args:
-        command: Its words, with those that have it tell.
-        root: Where it runs.
-        env: All its environment.
         seconds: How long it may be silent.
-        more: Asked once it was silent for so long: another limit, if there is one.
-        end: Ends it, and what it started.
-
-    Raises:
-        TooSilent: It did not go on; it was ended.
+        silences: How many times as long it may take.
+        more: Asked once it took too long: another limit of silence, if there is one.
     """
-    pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    with subprocess.Popen(
-        command, cwd=root, env=env, stdin=null, stdout=null, stderr=pipe, bufsize=0
-    ) as process:
-        try:
-            told = cast("IO[bytes]", process.stderr)
-            rows = _read_rows(told.fileno(), _Patience(seconds, more))
-            process.wait()
-        except BaseException:
-            end(process)
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, b"", b"\n".join(rows))
 
-
-class _Patience:
-    """How long git may be silent, and take in whole."""
-
-    def __init__(self, seconds: float, more: Callable[[], float | None]) -> None:
+    def __init__(self, seconds: float, silences: int, more: Callable[[], float | None]) -> None:
         self._seconds = seconds
+        self._silences = silences
         self._more: Callable[[], float | None] | None = more
         self._began = time.monotonic()
 
-    def wait(self, out: int) -> None:
-        """Wait until git tells something or has ended; `TooSilent` if it does not."""
+    def wait(self, happens: Callable[[float], bool]) -> None:
+        """Wait until this happens, which is asked for some seconds; `TooSilent` if it does not."""
         since = time.monotonic()
         while True:
-            whole = self._seconds * MOST_SILENCES
+            whole = self._seconds * self._silences
             now = time.monotonic()
             left = min(since + self._seconds, self._began + whole) - now
             if left > 0:
-                if _is_ready(out, left):
+                if happens(min(left, _LONGEST_WAIT)):
                     return
             elif not self._has_more():
                 is_whole = now >= self._began + whole
@@ -109,19 +81,63 @@ class _Patience:
         return is_more
 
 
+def run_while_it_tells(
+    command: Sequence[str],
+    root: Path,
+    env: Mapping[str, str],
+    *,
+    patience: Patience,
+    end: Callable[[subprocess.Popen[bytes]], None],
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a git command that tells its progress on stderr; returns it with the rest of its rows.
+
+    Args:
+        command: Its words, with those that have it tell.
+        root: Where it runs.
+        env: All its environment.
+        patience: How long it may be silent, and take in whole; begins with it.
+        end: Ends it, and what it started.
+
+    Raises:
+        TooSilent: It did not go on; it was ended.
+    """
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=root, env=env, stdin=null, stdout=null, stderr=pipe, bufsize=0
+    ) as process:
+        try:
+            told = cast("IO[bytes]", process.stderr)
+            rows = _read_rows(told.fileno(), patience)
+            # It may have closed what it tells on, and live on.
+            patience.wait(partial(_has_ended, process))
+        except BaseException:
+            end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, b"", b"\n".join(rows))
+
+
 def _is_ready(out: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(out, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 
-def _read_rows(out: int, patience: _Patience) -> deque[bytes]:
+def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _read_rows(out: int, patience: Patience) -> deque[bytes]:
     """The last rows of what git told, without its progress."""
     rest, found = b"", deque[bytes](maxlen=_MOST_ROWS)
     while True:
-        patience.wait(out)
+        patience.wait(partial(_is_ready, out))
         chunk = os.read(out, _LARGEST_READ)
         *rows, rest = _ROW_END.split(rest + chunk) if chunk else (rest, b"")
+        rest = rest[:_LONGEST_ROW]  # of one without an end, the beginning says enough
         found.extend(row for row in rows if row and not _PROGRESS.match(row))
         if not chunk:
             return found
