@@ -32,9 +32,9 @@ def list_(services: Services, /) -> None:
     catalog = workspace.catalog(workspace.main())
     running, errors = False, list[YardError]()
     for environment, model in sorted(catalog.releases):
-        where = catalog.environments[environment]
         version = catalog.releases[environment, model].version
         try:
+            where = catalog.require_environment(environment)
             state = services.cluster.observe(model=model, environment=where)
         except YardError as error:  # a damaged state file hides no other server
             print_line(f"{environment} {model} {version}: unknown")

@@ -18,6 +18,7 @@ from modelyard.domain.sites import (
     taken_over,
 )
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import environment_file
 from modelyard.domain.specs.repository import MetricsKind, OrchestratorKind
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.operations.workspace import Workspace
@@ -77,9 +78,15 @@ def _has_servers(workspace: Workspace) -> bool:
     """Whether servers of any release are known here, running or not."""
     catalog = workspace.catalog(workspace.main())
     observe = workspace.services.cluster.observe
+    for name in sorted({name for name, _ in catalog.releases} - set(catalog.environments)):
+        what = "its servers are not looked for, as it cannot be read: modelyard validate says why"
+        logger.warning("%s: %s", environment_file(name), what)
     for environment, model in catalog.releases:
+        where = catalog.environments.get(environment)
+        if where is None:
+            continue
         try:
-            state = observe(model=model, environment=catalog.environments[environment])
+            state = observe(model=model, environment=where)
         except Unreadable:  # they are known here, though not how they are
             return True
         if state is not None:
