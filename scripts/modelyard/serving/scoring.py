@@ -163,7 +163,8 @@ def _read(table: Path, serving: Serving) -> Iterator[pd.DataFrame]:
     import pyarrow as pa  # noqa: PLC0415 - as above
     from pyarrow import parquet  # noqa: PLC0415 - as above
 
-    with parquet.ParquetFile(table, buffer_size=_BUFFER) as file:
+    # With `pre_buffer` all bytes that were read would stay in memory until the end.
+    with parquet.ParquetFile(table, buffer_size=_BUFFER, pre_buffer=False) as file:
         # A model may round sums of other parts differently, so what fits is one part.
         if file.metadata.num_rows <= PART_ROWS:
             yield pd.read_parquet(table)

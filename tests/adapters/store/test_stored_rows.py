@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+import modelyard
 from modelyard.adapters.store.stored_rows import PART_ROWS, StoredRows, StoredTable
 from modelyard.adapters.store.tables import columns_of, to_parquet
 from modelyard.adapters.store.training_parts import parts_of_rows
@@ -130,3 +133,29 @@ def test_a_name_with_a_dot_is_not_a_part_of_another_column(tmp_path):
     assert list(part) == ["a"]
     stored.copy_without({"a"}, tmp_path / "copy.parquet")
     assert list(pd.read_parquet(tmp_path / "copy.parquet")) == ["a.b"]
+
+
+def test_groups_of_rows_that_were_read_do_not_stay_in_memory(tmp_path):
+    random, groups, size = np.random.default_rng(0), 40, 8_192
+    names = ["a", "b", "c", "d"]
+    table = pa.table({name: random.normal(size=groups * size) for name in names})
+    parquet.write_table(table, tmp_path / "rows", row_group_size=size, use_dictionary=False)
+    del table
+    rows = StoredRows(tmp_path / "rows", name="rows")
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in rows.parts(names)]
+    assert len(held) == groups * size / PART_ROWS
+    # A part, and what is read ahead; the file has 10 MB.
+    assert max(held) < 3 * 8 * PART_ROWS * len(names)
+
+
+def test_no_module_that_reads_parquet_in_parts_leaves_pre_buffer_to_arrow():
+    calls = [
+        (path.name, {each.arg: ast.unparse(each.value) for each in node.keywords})
+        for path in sorted(Path(modelyard.__file__).parent.rglob("*.py"))
+        if ".iter_batches(" in path.read_text()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ParquetFile")
+    ]
+    assert calls
+    assert [name for name, given in calls if given.get("pre_buffer") != "False"] == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,25 @@ _COPIED_ROWS = 131_072
 """Rows of a group of a copy."""
 
 _BUFFER = 2**20  # without one a column of a group of rows is read at once, however many there are
+
+
+@contextmanager
+def open_parts(path: Path, *, name: str) -> Iterator[parquet.ParquetFile]:
+    """A Parquet file to read in parts, with what it has read ahead in memory and no more.
+
+    Args:
+        path: The file.
+        name: Its name in messages.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        # With `pre_buffer`, Arrow's default since 25, all bytes that were read stay until the end.
+        with parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+            yield file
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise CannotAnswer(f"{name}: not readable as a table: {error}") from error
 
 
 class StoredRows:
@@ -84,16 +103,8 @@ class StoredRows:
                 for batch in file.iter_batches(_COPIED_ROWS, columns=kept):
                     copy.write_batch(batch.select(kept).cast(schema))
 
-    @contextmanager
-    def _open(self) -> Iterator[parquet.ParquetFile]:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        try:
-            with parquet.ParquetFile(self.path, buffer_size=_BUFFER) as file:
-                yield file
-        except (OSError, pa.ArrowException) as error:
-            raise CannotAnswer(f"{self._name}: not readable as a table: {error}") from error
+    def _open(self) -> AbstractContextManager[parquet.ParquetFile]:
+        return open_parts(self.path, name=self._name)
 
 
 class StoredTable(Mapping[str, "NDArray[Any]"]):

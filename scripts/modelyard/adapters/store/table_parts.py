@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from modelyard.adapters.store.csv_files.packed import unpack_file
 from modelyard.adapters.store.csv_files.reading import read_csv_parts
 from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
 from modelyard.adapters.store.parts_check import PartsCheck
+from modelyard.adapters.store.stored_rows import open_parts
 from modelyard.adapters.store.table_files import (
     CSV,
     contract_frame,
@@ -27,7 +28,6 @@ from modelyard.domain.specs.contract import Breach, Column
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract
 from modelyard.domain.specs.times import find_zone
-from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 PART_ROWS = 32_768
 """Rows of a part: they are there several times, as Arrow and as pandas have them."""
-
-_BUFFER = 2**20  # without one a column of a group of rows is read at once, however many there are
 
 
 class TableFile:
@@ -267,16 +265,8 @@ class TableFile:
                 PART_ROWS, row_groups=groups, columns=list(names), use_threads=False
             )
 
-    @contextmanager
-    def _open(self, path: Path) -> Iterator[parquet.ParquetFile]:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        try:
-            with parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
-                yield file
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise CannotAnswer(f"{self.uri}: not readable as a table: {error}") from error
+    def _open(self, path: Path) -> AbstractContextManager[parquet.ParquetFile]:
+        return open_parts(path, name=self.uri)
 
 
 def _groups(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:

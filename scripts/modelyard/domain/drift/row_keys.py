@@ -13,6 +13,7 @@ from modelyard.domain.specs.contract import Column
 Keys = npt.NDArray[np.uint64]
 
 _NUMBERS, _ENOUGH = 6, 4  # columns that are read: numbers first, which seldom agree by chance
+_SLICE = 2**20  # keys that are compared at a time
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(29)
 
@@ -48,12 +49,16 @@ def repeated_share(keys: Keys) -> float:
 
 def share_of_runs(ordered: Keys) -> float:
     """As `repeated_share`, of keys in ascending order."""
-    # Counts of each key would be as long as the keys again.
-    alike = ordered[1:] == ordered[:-1]
-    if not alike.any():
-        return 0.0
-    runs = int(alike[0]) + np.count_nonzero(alike[1:] & ~alike[:-1])
-    return float((np.count_nonzero(alike) + runs) / len(ordered))
+    # In slices: counts of each key would be as long as the keys again.
+    repeated, was_alike = 0, False
+    for first in range(1, len(ordered), _SLICE):
+        here = ordered[first : first + _SLICE]
+        alike = here == ordered[first - 1 : first - 1 + len(here)]
+        # The first row of a run is like the row after it, and has to be counted too.
+        starts = np.count_nonzero(alike[1:] & ~alike[:-1]) + int(alike[0] and not was_alike)
+        repeated += int(np.count_nonzero(alike) + starts)
+        was_alike = bool(alike[-1])
+    return repeated / len(ordered) if repeated else 0.0
 
 
 def mix_keys(keys: Keys) -> Keys:

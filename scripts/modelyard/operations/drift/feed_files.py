@@ -73,7 +73,11 @@ def _copy_column(address: str, name: str, target: Path, *, uri: str) -> bool:
     from pyarrow import parquet
 
     try:
-        with fsspec.open(address, "rb") as stream, parquet.ParquetFile(stream) as file:
+        # With `pre_buffer` all bytes that were read would stay in memory until the end.
+        with (
+            fsspec.open(address, "rb") as stream,
+            parquet.ParquetFile(stream, pre_buffer=False) as file,
+        ):
             schema = file.schema_arrow
             if schema.names.count(name) != 1:
                 return False

@@ -5,7 +5,10 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from modelyard.domain.drift import row_keys as row_keys_module
 from modelyard.domain.drift.feed_faults import (
     Delivery,
     WindowRows,
@@ -313,3 +316,15 @@ def test_a_profile_of_an_earlier_version_is_read_and_watches_no_rows():
         del document[name]
     old = Profile.from_document(document)
     assert (old.block_rows, old.repeated) == ((), None)
+
+
+@given(
+    counts=st.lists(st.integers(1, 5), max_size=12),
+    size=st.integers(1, 8),
+)
+def test_rows_that_are_there_twice_are_counted_wherever_their_keys_are_cut(counts, size):
+    keys = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    repeated = sum(count for count in counts if count > 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_keys_module, "_SLICE", size)
+        assert repeated_share(keys[::-1]) == (repeated / len(keys) if counts else 0.0)

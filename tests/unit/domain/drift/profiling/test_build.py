@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.domain.drift.detection import check_window
+from modelyard.domain.drift.profiling import build
 from modelyard.domain.drift.profiling.build import build_profile, build_profile_of_parts
 from modelyard.domain.drift.profiling.numbers import _take_scale
 from modelyard.domain.drift.profiling.parts import Part
@@ -98,6 +100,48 @@ def test_a_profile_of_many_small_blocks_reads_its_columns_in_turns(monkeypatch):
     whole = build_profile(table, COLUMNS, blocks, times=times)
     monkeypatch.setattr("modelyard.domain.drift.profiling.build._MOST_COUNTS", 1)
     assert build_profile(table, COLUMNS, blocks, times=times) == whole
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    rows=st.integers(0, 400),
+    most=st.integers(1, 2_000),
+    has_times=st.booleans(),
+)
+def test_how_many_columns_are_sorted_together_changes_nothing(seed, rows, most, has_times):
+    table, blocks, times = training(seed, rows, 90)
+    columns = [Column(name=f"{each.name}{n}", type=each.type) for n in range(3) for each in COLUMNS]
+    table = {each.name: table[each.name[:-1]] for each in columns}
+    known = times if has_times else None
+    whole = build_profile(table, columns, blocks, times=known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "_MOST_VALUES", most)
+        assert build_profile(table, columns, blocks, times=known) == whole
+
+
+@pytest.mark.parametrize(("most", "together"), [(1, 1), (250_000, 1), (999_999, 3), (10**9, 6)])
+def test_of_columns_with_many_rows_a_few_are_in_memory_at_a_time(monkeypatch, most, together):
+    monkeypatch.setattr(build, "_MOST_VALUES", most)
+    rows, size = 250_000, 2_000
+    random = np.random.default_rng(0)
+    columns = [Column(name=f"x{n}", type="number") for n in range(6)]
+    table = {each.name: random.normal(size=rows) for each in columns}
+
+    def read(names):
+        for first in range(0, rows, size):
+            part = {name: table[name][first : first + size].copy() for name in names}
+            yield Part(table=part, blocks=np.zeros(size, dtype=np.int64))
+
+    build_profile_of_parts(read, columns, has_times=False)  # what is loaded once is not counted
+    tracemalloc.start()
+    try:
+        build_profile_of_parts(read, columns, has_times=False)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Besides the columns there are parts and counts, less than one more column.
+    assert 8 * rows * together < held < 8 * rows * (together + 1)
 
 
 def test_the_share_of_rows_that_are_there_twice_is_kept_with_six_digits():
