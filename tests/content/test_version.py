@@ -35,8 +35,9 @@ def places(pattern: str) -> list[tuple[str, str]]:
     [
         (rf"modelyard:({NUMBER})", "scripts/modelyard/domain/specs/repository.py"),
         (rf'variable "image_tag" \{{[^}}]*default *= "({NUMBER})"', f"{AWS}/variables.tf"),
+        (r"This is version (\d+\.\d+(?:\.\d+)?)", "README.md"),
     ],
-    ids=["images", "the tag of the image on AWS"],
+    ids=["images", "the tag of the image on AWS", "the front page"],
 )
 def test_each_place_names_the_version_of_the_package(pattern, known):
     found = places(pattern)
