@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from modelyard.serving.batches import (
     Batches,
     ModelThread,
     OverloadedError,
+    StuckError,
     score_together,
 )
 from modelyard.serving.documents import Golden, Serving, Training
@@ -174,6 +176,29 @@ def test_a_fault_of_the_call_itself_reaches_every_request_and_the_next_one_is_an
     asyncio.run(play())
 
 
+def test_a_thread_that_cannot_begin_says_so_at_once():
+    def begin() -> None:
+        raise RuntimeError("no such library")
+
+    with pytest.raises(RuntimeError, match="no such library"):
+        ModelThread(begin)
+
+
+def test_all_are_given_up_while_a_call_does_not_return_and_the_next_is_answered_once_it_has():
+    async def body(batches: Batches, model: Recorded) -> None:
+        model.may_go_on.clear()
+        tasks = await begin(batches, request(0), request(1), request(2))
+        assert batches.give_up(StuckError("stuck")) == 3
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [StuckError] * 3
+        assert batches.give_up(StuckError("stuck")) == 0
+        [last] = await begin(batches, request(3))
+        model.may_go_on.set()
+        assert (await last).tolist() == [6]
+
+    assert run(body).calls == [1, 1]
+
+
 # Whether a model may be batched
 
 
@@ -240,3 +265,40 @@ def test_a_row_unlike_training_fails_its_own_request_among_those_it_was_scored_w
     assert [outcomes[0].tolist(), outcomes[2].tolist()] == [[0.01], [0.03]]
     assert isinstance(outcomes[1], OutlierError)
     assert "found 1000000000.0 in row 1" in outcomes[1].message
+
+
+def no_negative(values: Any) -> Any:
+    if (values < 0).any():
+        raise ValueError("negative")
+    return values / 100
+
+
+CALLS: dict[str, tuple[Callable[[Any], Any], list[InferenceRequest]]] = {
+    "one by one": (lambda values: values * 0 + values.mean() / 100, [request(1)] * 6),
+    "a batch halved": (no_negative, [request(1), *[request(-1)] * 4]),
+    "again without outliers": (no_negative, [request(1, -1e9)]),
+}
+
+
+@pytest.mark.parametrize(("score", "requests"), CALLS.values(), ids=CALLS)
+def test_a_model_is_busy_for_as_long_as_one_call_takes_and_not_the_batch(
+    score: Any, requests: list[InferenceRequest]
+):
+    busy: list[float] = []
+    models: list[ServedModel] = []
+
+    def slow(values: Any) -> Any:
+        busy.extend(model.busy_seconds for model in models)
+        time.sleep(0.2 * len(models))  # not for the golden rows
+        return score(values)
+
+    model = served(slow, [3.0, 1.0])
+    models.append(model)
+
+    async def play() -> None:
+        await asyncio.gather(*map(model.scores, requests), return_exceptions=True)
+
+    asyncio.run(play())
+    assert len(busy) >= 2
+    assert max(busy) < 0.2
+    assert model.busy_seconds == 0

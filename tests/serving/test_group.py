@@ -201,6 +201,31 @@ def test_a_worker_without_a_sign_of_life_is_replaced_and_the_one_that_follows_kn
     assert lines(tmp_path / "follows-stuck-1") == ["False"]
 
 
+def is_stopped_and_goes_on(folder: Path, number: int, shared: Shared) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    is_stopped_once(folder, number, shared)
+
+
+def test_nobody_waits_for_a_worker_that_the_kernel_does_not_let_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ForkProcess, "kill", lambda _: None)  # as it is while a disk hangs
+    with group(tmp_path, is_stopped_and_goes_on) as parent:
+        monkeypatch.undo()  # the parent alone has it
+        until(lambda: lines(tmp_path / "serves-0") and lines(tmp_path / "serves-1"))
+        [stuck], [other] = (first_words(tmp_path / f"serves-{number}") for number in (0, 1))
+        os.kill(stuck, signal.SIGSTOP)
+        time.sleep(STUCK_SECONDS + 2.5)  # two looks more
+        os.kill(other, signal.SIGKILL)
+        until(lambda: len(lines(tmp_path / "serves-1")) == 2)
+        os.kill(parent.pid or 0, signal.SIGTERM)
+        until(lambda: len(lines(tmp_path / "forgotten")) == 3)
+        for left in (stuck, first_words(tmp_path / "serves-1")[1]):
+            os.kill(left, signal.SIGKILL)
+        parent.join(20)
+        assert parent.exitcode == 0
+
+
 def test_what_sees_to_the_end_of_a_worker_ends_with_it(tmp_path: Path):
     with group(tmp_path, serve) as parent:
         until(lambda: lines(tmp_path / "serves-0") and lines(tmp_path / "serves-1"))

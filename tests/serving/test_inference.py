@@ -97,7 +97,7 @@ def test_a_request_is_logged_under_the_id_that_its_client_is_told(
     logged: list[Any] = []
     tested = inference(SimpleNamespace(put=logged.append))
     model, counters = cast("Any", tested)._model, SimpleNamespace(count_answer=lambda *_: None)
-    model.golden_problem, model.scores = None, scores
+    model.golden_problem, model.is_stuck, model.scores = None, False, scores
     cast("Any", tested)._counters = counters
     read = InferenceRequest(identifier=named, rows=1, columns={}, nulls={})
     answering = replace(

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from modelyard.serving.artifact import artifact_digest, describe_artifact
@@ -30,12 +29,18 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def save_sticky(folder: Path) -> None:
-    """Save a model in Python that gets stuck on some rows."""
+    """Save a model in Python that gets stuck on some rows, and ends where it cannot load."""
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
     class Sticky(mlflow.pyfunc.PythonModel):  # local, so that it is pickled whole
+        def load_context(self, context):  # type: ignore[no-untyped-def]
+            import os
+
+            if os.path.exists("cannot-load"):  # noqa: PTH110 - in the server's working directory
+                os._exit(9)
+
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
             import ctypes
             import time
@@ -107,7 +112,8 @@ def test_a_worker_whose_model_never_returns_is_replaced_and_counted(
         assert stuck_count(running) == 0
         asked = pool.submit(ask, running, how)
         until(lambda: "is stuck: no sign of life for" in running.log.read_text(), running.process)
-        assert asked.result() is None
+        # One whose event loop goes on gives its requests up before it is killed.
+        assert asked.result() == (500 if how == SLEEPS else None)
         until(lambda: stuck_count(running) == 1, running.process)
         assert len(set(workers(running)) & first) == 1
         assert {ask(running, 50.0) for _ in range(8)} == {200}
@@ -124,16 +130,32 @@ def test_a_worker_whose_model_is_only_slow_goes_on(sticky: Artifact, tmp_path: P
         assert stuck_count(running) == 0
 
 
-def test_one_process_whose_model_never_returns_is_neither_alive_nor_ready(
+def test_a_stuck_worker_is_counted_by_the_first_that_loads_the_model_after_it(
+    sticky: Artifact, tmp_path: Path
+):
+    options = ("--workers", "2", "--stuck-after", "3", "--format", "cloudpickle")
+    with serving(sticky, tmp_path, *options) as running:
+        (tmp_path / "cannot-load").touch()
+        assert ask(running, SLEEPS) == 500
+        until(lambda: "ended with exit code 9" in running.log.read_text(), running.process)
+        (tmp_path / "cannot-load").unlink()
+        until(lambda: stuck_count(running) == 1, running.process)
+
+
+def test_one_process_whose_model_never_returns_is_not_alive_and_counts_whom_it_fails(
     sticky: Artifact, tmp_path: Path
 ):
     options = ("--stuck-after", "1", "--format", "cloudpickle")
-    with serving(sticky, tmp_path, *options) as running, ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask, running, SLEEPS)
-        until(lambda: not running.is_ready(), running.process)
+    with serving(sticky, tmp_path, *options) as running, ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask, running, SLEEPS) for _ in range(3)]
+        assert [each.result() for each in asked] == [500] * 3
+        assert not running.is_ready()
         live = running.client.get("/v2/health/live")
-        psutil.Process(running.process.pid).kill()
-        assert asked.result() is None
+        assert ask(running, 50.0) == 503
+        found = counts(running)
+    assert total(found, "requests_total", "5xx") == 4
+    assert total(found, "requests_in_flight") == 0
+    assert running.log.read_text().count("3 requests failed") == 1
     assert live.status_code == 503
     assert "model late is not ready: it has not returned from a call for" in live.json()["error"]
 

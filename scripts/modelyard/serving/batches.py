@@ -37,12 +37,13 @@ class ModelThread:
     as it would for an executor's: a model that never returns would keep it from ending.
 
     Args:
-        begin: Called on the thread before the first piece of work.
+        begin: Called on the thread before the first piece of work; what it raises is raised here.
     """
 
     def __init__(self, begin: Callable[[], object] = lambda: None) -> None:
         self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        threading.Thread(target=self._run, args=(begin,), name="predict", daemon=True).start()
+        threading.Thread(target=self._run, name="predict", daemon=True).start()
+        self.call(begin)
 
     def start(self, work: Callable[[], _T], tell: Callable[[_T | BaseException], object]) -> None:
         """Do a piece of work, and tell on the thread what it gave or raised.
@@ -62,14 +63,17 @@ class ModelThread:
             raise outcome
         return outcome
 
-    def _run(self, begin: Callable[[], object]) -> None:
-        begin()
+    def _run(self) -> None:
         while True:
             self._work.get()()
 
 
 class OverloadedError(Exception):
     """More requests wait than may."""
+
+
+class StuckError(Exception):
+    """The model does not return from a call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,8 @@ class Batches:
     busy wait, and are scored together as soon as it is not.
 
     Args:
-        score: Scores one request, or several in one call.
+        score: Scores one request, or several in as few calls as it can, and restarts the clock
+            before each.
         thread: Where it is called.
         queue: Requests that may wait.
     """
@@ -100,12 +105,17 @@ class Batches:
         self._score, self._thread, self._queue = score, thread, queue
         self._waiting: deque[_Waiting] = deque()
         self._rows = 0
-        self._busy_since: float | None = None
+        self._batch: Sequence[_Waiting] = ()
+        self._called = 0.0
 
     @property
     def busy_seconds(self) -> float:
         """How long the present call has taken; 0 while there is none."""
-        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+        return time.monotonic() - self._called if self._batch else 0.0
+
+    def restart_clock(self) -> None:
+        """Begin another call, as the thread tells: a batch may take as many as it has requests."""
+        self._called = time.monotonic()
 
     async def scores(self, request: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         """The scores of one request; whatever the model raises for it is raised here.
@@ -114,7 +124,7 @@ class Batches:
             OverloadedError: Too many requests or rows wait already, or any if the model must be
                 idle.
         """
-        if only_if_idle and self._busy_since is not None:
+        if only_if_idle and self._batch:
             raise OverloadedError
         rows = self._rows + request.rows
         if self._waiting and (len(self._waiting) >= self._queue or rows > MOST_WAITING_ROWS):
@@ -122,13 +132,22 @@ class Batches:
         scores: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request=request, scores=scores))
         self._rows = rows
-        if self._busy_since is None:
+        if not self._batch:
             self._start()
         return await scores
 
+    def give_up(self, error: StuckError) -> int:
+        """Fail the requests that are being scored and those that wait; how many there were."""
+        given_up = [each for each in (*self._batch, *self._waiting) if not each.scores.done()]
+        for each in given_up:
+            each.scores.set_exception(error)
+        self._waiting.clear()
+        self._rows = 0
+        return len(given_up)
+
     def _start(self) -> None:
-        batch = self._take()
-        self._busy_since = time.monotonic() if batch else None
+        self._called = time.monotonic()
+        self._batch = batch = self._take()
         if not batch:
             return
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ import threadpoolctl
 
 from modelyard.domain.server_arguments import STUCK_SECONDS
 from modelyard.domain.specs.model import DEFAULT_QUEUE, OutputKind
-from modelyard.serving.batches import Batches, ModelThread, score_together
+from modelyard.serving.batches import Batches, ModelThread, StuckError, score_together
 from modelyard.serving.documents import Golden
 from modelyard.serving.inputs import InferenceRequest, request_of_rows
 from modelyard.serving.outliers import OutlierError, find_outliers
@@ -85,14 +85,26 @@ class ServedModel:
     def not_ready_because(self) -> str:
         """Why the model is not ready."""
         if self.golden_problem is None and self.is_stuck:
-            return f"it has not returned from a call for {self.busy_seconds:.0f} s"
+            return self._stuck_because
         return self.golden_problem or "stopping"
+
+    def give_up_if_stuck(self) -> int:
+        """Fail all requests that it has not answered if it is stuck; how many there were.
+
+        A process that is killed for it takes its counters along: they have to show it before.
+        """
+        return self._batches.give_up(StuckError(self._stuck_because)) if self.is_stuck else 0
+
+    @property
+    def _stuck_because(self) -> str:
+        return f"it has not returned from a call for {self.busy_seconds:.0f} s"
 
     async def scores(self, request: InferenceRequest, *, only_if_idle: bool = False) -> Scores:
         """The model's scores for one request; whatever it raises for it is raised here.
 
         Raises:
             OverloadedError: Too many requests wait already, or any is scored and it must be idle.
+            StuckError: The model does not return from a call.
         """
         return await self._batches.scores(request, only_if_idle=only_if_idle)
 
@@ -149,6 +161,7 @@ class ServedModel:
 
     def _scores(self, requests: Sequence[InferenceRequest]) -> list[Scores]:
         """The scores of each, by one call; if one alone fails on outliers, `OutlierError`."""
+        self._batches.restart_clock()
         if len(requests) == 1:
             return [self._scores_of_one(requests[0])]
         import numpy as np  # noqa: PLC0415 - the model has imported it
@@ -171,6 +184,7 @@ class ServedModel:
                 raise
             usual = request.frame[~outliers.rows]
             if len(usual):
+                self._batches.restart_clock()
                 self.predictor.scores(usual)  # if it fails on these too, the outliers do not matter
             raise OutlierError(
                 f"{outliers.worst}: the model has no score for it ({type(error).__name__})"

@@ -132,7 +132,7 @@ def serve_workers(settings: Settings, workers: int) -> None:
             loop="asyncio",
             when_loaded=lambda: shared.wait_for_all(number),
             when_well=lambda: shared.beat(number),
-            replaces_stuck=shared.take_stuck(number),
+            replaces_stuck=lambda: shared.take_stuck(number),
         )
 
     def forget(process: int) -> None:
@@ -162,7 +162,7 @@ def _serve(
     loop: Loop = "auto",
     when_loaded: Callable[[], None] = lambda: None,
     when_well: Callable[[], None] = lambda: None,
-    replaces_stuck: bool = False,
+    replaces_stuck: Callable[[], bool] = lambda: False,
 ) -> None:
     predictor = load_predictor(
         settings.folder, settings.artifact, settings.trusted_types, formats=settings.formats
@@ -183,7 +183,7 @@ def _serve(
     # They are a third of each scrape, and no query reads them.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     counters = Counters(settings.labels, predictor.serving)
-    if replaces_stuck:
+    if replaces_stuck():  # not before: one that fails to load leaves it to the next
         counters.count_stuck()
     log = _payload_log(settings, predictor, counters)
     app = Routes(
@@ -199,6 +199,9 @@ def _serve(
     def tell_if_well() -> None:
         if model.busy_seconds < _CALL_SECONDS:
             when_well()
+        if given_up := model.give_up_if_stuck():
+            why = model.not_ready_because
+            _LOGGER.error("model %s: %s; %d requests failed", settings.model, why, given_up)
 
     server = Server(
         app,

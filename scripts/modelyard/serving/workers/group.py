@@ -31,6 +31,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LONGEST_PAUSE = 60.0
 _LONGEST_LOOK = 2.0  # a look takes a second
 _BRIEF_SECONDS = 10.0  # a worker that lives no longer may fail again at once
+_KILLED_SECONDS = 1.0  # until one that is killed has ended, unless the kernel holds it
 _BACKLOG = 2048  # as uvicorn's
 
 
@@ -167,7 +168,8 @@ class Group:
             _LOGGER.error("worker %d is stuck: no sign of life for %.0f s", number, silent)
             self._shared.tell_stuck(number)
             worker.process.kill()
-            worker.process.join()
+            # Not waited for: the kernel may hold it for long. Another look sees its end.
+            worker.pulse.silent = 0.0
 
     def _begin_once_loaded(self) -> None:
         """Listen in the place of all workers: no other could say that the port is taken."""
@@ -214,7 +216,7 @@ class Group:
         for worker in self._workers.values():
             worker.process.join(max(0.0, deadline - time.monotonic()))
             worker.process.kill()
-            worker.process.join()
+            worker.process.join(_KILLED_SECONDS)
             # One that was killed, or gave up its log, has left a part that is not whole.
             self._forget(worker.process.pid or 0)
 
