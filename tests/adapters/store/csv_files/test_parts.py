@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelyard.adapters.store import table_parts
@@ -87,7 +87,14 @@ def texts(draw):
     return (mark + ends.join(lines) + last).encode()
 
 
+# The first block of this one, of the length of `EDGE`, ends within a `\r\n` in quotes.
+CR_ON_EDGE = b'n,x,at,who,is_on\n1,1,2026-01-04,"a\r\nb",1\n'
+EDGE = {"block": 35, "piece": 9, "part": 9}
+
+
 @given(text=texts(), how=cuts, is_packed=st.booleans())
+@example(text=CR_ON_EDGE, how=EDGE, is_packed=False)
+@example(text=CR_ON_EDGE, how=EDGE, is_packed=True)
 @settings(max_examples=60, deadline=None)
 def test_any_cut_of_a_file_has_the_values_and_types_of_all_of_it(
     tmp_path_factory, text, how, is_packed
@@ -112,6 +119,10 @@ def test_any_cut_of_a_file_has_the_values_and_types_of_all_of_it(
 
 
 @given(text=texts(), how=cuts)
+@example(text=CR_ON_EDGE, how=EDGE)
+@example(text=b"n,x,at,who,is_on\r\n1,,2026-01-04,,\r\n2,,,,\r\n", how=EDGE)
+@example(text=b"n,x,at,who,is_on\r", how=EDGE)
+@example(text=b"n,x,at,who,is_on\r1,1,2026-01-04,,1\r", how=EDGE)
 @settings(max_examples=40, deadline=None)
 def test_the_file_of_texts_is_the_same_however_it_was_cut(tmp_path_factory, text, how):
     path = tmp_path_factory.mktemp("csv") / "a"

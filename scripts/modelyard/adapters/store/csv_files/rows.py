@@ -55,10 +55,32 @@ class CsvText:
                     start += len(piece) - len(rest)
                     break
                 start += len(piece)
-        given = self._given
-        found = pa.BufferReader(given) if isinstance(given, bytes) else pa.OSFile(str(given))
-        found.seek(start)
-        return found
+        stream = self.stream()
+        stream.seek(start)
+        return pa.PythonFile(_WholeEnds(stream), mode="r")
+
+
+class _WholeEnds(io.RawIOBase):
+    r"""Pieces of which none ends within a `\r\n`: Arrow drops a `\n` behind one, in quotes too."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece = self._stream.read(size)
+        if not piece.endswith(b"\r"):
+            return piece
+        after = self._stream.read(1)
+        kept = len(piece) - (after == b"\n" and len(piece) > 1)
+        self._stream.seek(kept - len(piece) - len(after), io.SEEK_CUR)
+        return piece[:kept]
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 class OddQuoteError(ValueError):
