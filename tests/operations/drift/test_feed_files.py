@@ -17,7 +17,9 @@ from modelyard.adapters.store.csv_files import rows as csv_rows
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Target, Task
 from modelyard.domain.specs.repository import DATA_ROOTS
+from modelyard.errors import CannotAnswer
 from modelyard.operations.drift.feed import read_feed, read_windows
+from modelyard.operations.drift.feed_files import open_feed_column, open_feed_file
 from modelyard.operations.training.data_root import DataRoot
 from operations.training_job import model_of
 
@@ -117,3 +119,38 @@ def test_a_missing_time_is_a_breach_and_leaves_the_file_without_days(place, kind
     feed = read_feed(MODEL, f"*.{kind}", place(bytes_of(frame, kind), kind))
     (breach,) = feed.breaches
     assert (breach.rule, breach.rows, feed.files[0].rows) == ("null", 2, {})
+
+
+def replace(file, other):
+    other.replace(file)
+
+
+def rewrite(file, other):
+    file.write_bytes(other.read_bytes())
+
+
+def remove(file, _):
+    file.unlink()
+
+
+def read_rows(name, root):
+    with open_feed_file(name, MODEL.data, root) as (table, _):
+        yield from table.parts()
+
+
+def read_times(name, root):
+    with open_feed_column(name, "at", MODEL.data, root) as table:
+        yield from table.parts()
+
+
+@pytest.mark.parametrize("change", [replace, rewrite, remove])
+@pytest.mark.parametrize("read", [read_rows, read_times])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, read, change):
+    file, other = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    file.write_bytes(bytes_of(rows_of(), "parquet"))
+    other.write_bytes(bytes_of(rows_of(days=30), "parquet"))
+    parts = read(file.name, DataRoot(base=str(tmp_path), root=tmp_path))
+    next(parts)
+    change(file, other)
+    with pytest.raises(CannotAnswer, match=r"^a\.parquet: was changed or replaced while"):
+        list(parts)

@@ -22,13 +22,14 @@ def open_feed_file(
     """A file of a feed, and the SHA-256 of its bytes.
 
     Raises:
-        CannotAnswer: It is out of reach.
+        CannotAnswer: It is out of reach, or was written to before the end.
     """
     here = _local_parquet(uri, data)
     if here is not None:
-        with here.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        yield TableFile(here, uri=uri, data=contract), digest
+        with _unchanged(here, uri=uri):
+            with here.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            yield TableFile(here, uri=uri, data=contract), digest
         return
     with scratch_folder("modelyard-feed-") as folder:
         digest = data.copy(uri, folder / "file")
@@ -42,11 +43,12 @@ def open_feed_column(
     """A file of a feed, of which one column is asked for.
 
     Raises:
-        CannotAnswer: It is out of reach, or no table.
+        CannotAnswer: It is out of reach, no table, or was written to before the end.
     """
     here = _local_parquet(uri, data)
     if here is not None:
-        yield TableFile(here, uri=uri, data=contract, only=[name])
+        with _unchanged(here, uri=uri):
+            yield TableFile(here, uri=uri, data=contract, only=[name])
         return
     with scratch_folder("modelyard-feed-") as folder:
         path = folder / "file"
@@ -55,6 +57,29 @@ def open_feed_column(
         if not is_apart or not _copy_column(data.address(uri), name, path, uri=uri):
             data.copy(uri, path)
         yield TableFile(path, uri=uri, data=contract, only=[name])
+
+
+@contextmanager
+def _unchanged(path: Path, *, uri: str) -> Iterator[None]:
+    """Refuse what was read of a file, which is opened anew for each part, if it is another now."""
+    before = _identity(path)
+    try:
+        yield
+    finally:
+        # Also behind an error, which may be of two files that were read as one.
+        if _identity(path) != before:
+            raise CannotAnswer(
+                f"{uri}: was changed or replaced while it was read",
+                hint="run the command again once nobody writes the file",
+            )
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _local_parquet(uri: str, data: DataRoot) -> Path | None:
