@@ -388,10 +388,10 @@ def copy_uri(uri: str, *, base: str, root: Path, target: Path) -> str:
         CannotAnswer: They are out of reach, or there is no room.
     """
     digest = hashlib.sha256()
-    with _writing(target), target.open("wb") as copy, _opened(uri, base=base, root=root) as file:
+    with writing_to(target), target.open("wb") as copy, _opened(uri, base=base, root=root) as file:
         while part := file.read(_PART_BYTES):
             digest.update(part)
-            with _writing(target):  # here too: out of reach is only what is read
+            with writing_to(target):  # here too: out of reach is only what is read
                 copy.write(part)
     return digest.hexdigest()
 
@@ -402,12 +402,17 @@ def write_copy(content: bytes, target: Path) -> None:
     Raises:
         CannotAnswer: There is no room.
     """
-    with _writing(target):
+    with writing_to(target):
         target.write_bytes(content)
 
 
 @contextlib.contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def writing_to(target: Path) -> Iterator[None]:
+    """Name a file of this disk that cannot be written.
+
+    Raises:
+        CannotAnswer: There is no room, or no permission.
+    """
     try:
         yield
     except OSError as error:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.adapters.store.artifacts import writing_to
 from modelyard.adapters.store.contract_types import Source, are_plain_times
 from modelyard.adapters.store.csv_files.packed import unpack_file
 from modelyard.adapters.store.csv_files.reading import read_csv_parts
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 PART_ROWS = 32_768
 """Rows of a part: they are there several times, as Arrow and as pandas have them."""
+
+_GROUP_BYTES = 2**25
+"""Bytes of texts that are enough for a group of rows, however few they are."""
 
 
 class TableFile:
@@ -172,7 +176,8 @@ class TableFile:
         parts = read_csv_parts(self._text, missing=self._data.missing)
         empty = next(parts)
         names = self._choose(empty.column_names)
-        with parquet.ParquetWriter(path, _columns(empty, names).schema) as file:
+        schema = _columns(empty, names).schema
+        with writing_to(path), parquet.ParquetWriter(path, schema) as file:
             for group in _groups(_columns(part, names) for part in parts):
                 file.write_table(group)
         return path
@@ -270,13 +275,14 @@ class TableFile:
 
 
 def _groups(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of parts in groups of about `PART_ROWS`."""
+    """The rows of parts in groups of about `PART_ROWS`, or of fewer that are long."""
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
     for part in parts:
         waiting.append(part)
-        if sum(map(len, waiting)) >= PART_ROWS:
+        size = sum(each.nbytes for each in waiting)
+        if size >= _GROUP_BYTES or sum(map(len, waiting)) >= PART_ROWS:
             yield pa.concat_tables(waiting)
             waiting = []
     if waiting:

@@ -209,3 +209,21 @@ def test_a_packed_file_on_this_disk_is_unpacked_up_to_the_limit(tmp_path):
     tracemalloc.stop()
     assert most < 4_000_000
     assert (tmp_path / "b").stat().st_size <= 2_000_000
+
+
+def test_rows_that_are_long_wait_for_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_parts, "_GROUP_BYTES", 3000)
+    row = b"1,2,2026-01-04," + b"p" * 400 + b",0\n"
+    (tmp_path / "a").write_bytes(b"n,x,at,who,is_on\n" + row * 40)
+    with cut(block=500, piece=90, part=32_768):
+        file = TableFile(tmp_path / "a", uri="a.csv", data=DATA)
+        assert [len(part) for part in file.parts()] == [7, 7, 7, 7, 7, 5]
+
+
+@pytest.mark.parametrize(("uri", "written"), [("a.csv.gz", "a.text"), ("a.csv", "a.texts")])
+def test_a_disk_without_room_for_what_is_made_of_a_file_is_named(tmp_path, uri, written):
+    text = b"n,x,at,who,is_on\n" + b"1,2,2026-01-04,a,0\n" * 9
+    (tmp_path / "a").write_bytes(gzip.compress(text) if uri.endswith(".gz") else text)
+    (tmp_path / written).symlink_to("/dev/full")
+    with pytest.raises(CannotAnswer, match=rf"{written}: cannot be written: .*No space left"):
+        _ = TableFile(tmp_path / "a", uri=uri, data=DATA).rows

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from modelyard.adapters.store.artifacts import writing_to
 from modelyard.domain.specs.model import MAX_UNPACKED_MEGABYTES
 from modelyard.errors import CannotAnswer, OverLimit
 
@@ -37,7 +38,7 @@ def unpacked(content: bytes, *, uri: str, megabytes: int = MAX_UNPACKED_MEGABYTE
 
 def unpack_file(path: Path, target: Path, *, uri: str, megabytes: int) -> None:
     """Write what a `.gz` file of this disk unpacks to into another one; see `unpacked`."""
-    with path.open("rb") as stream, target.open("wb") as made:
+    with path.open("rb") as stream, writing_to(target), target.open("wb") as made:
         _unpack(stream, made, size=path.stat().st_size, uri=uri, megabytes=megabytes)
 
 
