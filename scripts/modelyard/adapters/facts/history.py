@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from modelyard.adapters.facts.changed_paths import has_filters
 from modelyard.adapters.facts.documents import Fact, kind_of
 from modelyard.adapters.git.documents import Listing
 from modelyard.adapters.git.repository import Git
@@ -24,12 +25,10 @@ def read_histories(git: Git, listing: Listing, paths: Collection[str]) -> dict[s
         paths: The documents; `Refused` for one that holds no facts.
     """
     kinds = {path: kind_of(path) for path in paths}
-    found = {
-        path: _old_versions(git, listing, path)
-        if listing.commit is None
-        else _versions(git, listing.commit, path)
-        for path in paths
-    }
+    if listing.commit is None:
+        found = {path: _old_versions(git, listing, path) for path in kinds}
+    else:
+        found = _versions(git, listing.commit, tuple(kinds))
     contents = git.read_many([name for versions in found.values() for _, name in versions])
     return {
         path: [(at, parse_json(contents[name], kinds[path], f"{path} at {name[:40]}"))
@@ -38,23 +37,33 @@ def read_histories(git: Git, listing: Listing, paths: Collection[str]) -> dict[s
     }  # fmt: skip
 
 
-def _versions(git: Git, commit: str, path: str) -> list[tuple[datetime, str]]:
-    """The times and objects of a document, oldest first.
+def _versions(git: Git, commit: str, paths: Sequence[str]) -> dict[str, list[tuple[datetime, str]]]:
+    """The times and objects of documents, oldest first.
 
-    One path at a time: the filters of changed paths that `modelyard gc` writes are of no use to a
-    git that is asked for several, and the branch of a fleet has hundreds of thousands of commits.
+    The branch of a fleet has hundreds of thousands of commits. Git skips those that its filters of
+    changed paths exclude, but only if asked for one path; without filters each question is a walk
+    through all of them, so that one has to do.
     """
+    is_skipping = len(paths) > 1 and has_filters(git, commit)
+    found: dict[str, list[tuple[datetime, str]]] = {path: [] for path in paths}
+    for asked in ([path] for path in paths) if is_skipping else filter(None, [paths]):
+        for at, path, blob in _walk(git, commit, asked):
+            if path in found:
+                found[path].append((at, blob))
+    return found
+
+
+def _walk(git: Git, commit: str, paths: Sequence[str]) -> Iterator[tuple[datetime, str, str]]:
+    """Yield the time, the path and the object of each value, of at least one path."""
     options = ("--first-parent", "--raw", "--no-abbrev", "--no-renames", "--root", "--reverse")
-    words = ("log", "-z", *options, "--format=%x01%ct", commit, "--", path)
-    found: list[tuple[datetime, str]] = []
+    words = ("log", "-z", *options, "--format=%x01%ct", commit, "--", *paths)
     for block in git.run(*words).stdout.decode("utf-8", "replace").split("\x01")[1:]:
         seconds, *cells = block.split("\0")
         at = datetime.fromtimestamp(int(seconds), UTC)
-        for head, name in zip(cells[::2], cells[1::2], strict=False):
+        for head, path in zip(cells[::2], cells[1::2], strict=False):
             _, _, _, blob, what = head.strip().split(" ")
-            if what != "D" and name == path:
-                found.append((at, blob))
-    return found
+            if what != "D":
+                yield at, path, blob
 
 
 def _old_versions(git: Git, listing: Listing, path: str) -> list[tuple[datetime, str]]:
