@@ -129,6 +129,7 @@ def against_within(
     margin: float,
     *,
     allowed: ArrayLike | None = None,
+    most: float = math.inf,
 ) -> Evidence:
     """Evidence against the null "in no interval is the canary worse by more than the margin".
 
@@ -142,6 +143,7 @@ def against_within(
         margin: As in `against_worse_by`; at 1 there is never any evidence.
         allowed: Shape (t,), the most evidence that there may be until each sample, so that one bad
             moment decides nothing: a capped factor has a mean of at most 1 too. None for no cap.
+        most: As in `against_not_worse`.
 
     Raises:
         ValueError: margin out of range, or counts as in `against_not_worse`.
@@ -154,7 +156,7 @@ def against_within(
     if allowed is not None and gains.size:
         ranges = ranges_with_both_arms(*(counted_increments(counts[arm]) for arm in (0, 2)))
         gains = np.minimum(gains, sum_ranges(counted_increments(allowed), ranges)[:, None])
-    return _mixture(gains)
+    return _mixture(gains, most)
 
 
 def against_at_most(

@@ -69,7 +69,7 @@ class RequestMetric:
         margin: A difference of shares up to which the canary counts as not worse.
         limit: The limit for a first release.
         seconds: If not None, when each sample was taken, in seconds: the canary then fails only
-            beyond the margin, and after `LEAST_SLOW_SECONDS` of it at the least.
+            beyond the margin, and after `LEAST_SLOW_SECONDS` of it, too.
     """
 
     name: str
@@ -110,7 +110,7 @@ class RequestMetric:
         if self.seconds is None:
             return against_not_worse(*both, most=most), kept
         allowed = [needed * seconds / LEAST_SLOW_SECONDS for seconds in self.seconds]
-        return against_within(*both, self.margin, allowed=allowed), kept
+        return against_within(*both, self.margin, allowed=allowed, most=most), kept
 
     def _claims(self) -> tuple[str, str]:
         if self.stable is None:

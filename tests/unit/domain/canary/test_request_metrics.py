@@ -14,7 +14,7 @@ from modelyard.adapters.specs.schemas import schema_of
 from modelyard.domain.canary.error_rate import against_not_worse, against_within
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS, bound_name, slow_threshold
-from modelyard.domain.canary.request_metrics import LEAST_SLOW_SECONDS, Series
+from modelyard.domain.canary.request_metrics import LEAST_SLOW_SECONDS, Series, most_of_a_look
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome
@@ -241,6 +241,19 @@ def test_one_slow_moment_fails_nothing(slow):
     assert judged(samples(*bad[:8], every=1), slow_ms=25).outcome is not Outcome.FAIL
 
 
+@pytest.mark.parametrize("every", [5, 15, 60, 600])
+@pytest.mark.parametrize(("intervals", "is_failed"), [(1, False), (3, False), (4, True)])
+def test_four_intervals_of_slow_answers_fail_a_canary_and_fewer_do_not_however_long_they_are(
+    every, intervals, is_failed
+):
+    steady = timed([(400, 900.0)], [(1600, 4.0)], steps=intervals + 1)
+    pairs = [(each.counts["v2"], each.counts["v1"]) for each in steady]
+
+    found = judged(samples(*pairs, every=every), slow_ms=25)
+
+    assert (found.outcome is Outcome.FAIL) is is_failed
+
+
 @pytest.mark.parametrize(("ms", "outcome"), [(4.0, Outcome.PASS), (90.0, Outcome.FAIL)])
 def test_a_first_release_is_judged_by_the_limit_of_slow_requests(ms, outcome):
     verdict = judged(timed([(400, ms)], None), stable=None, slow_ms=50)
@@ -315,7 +328,8 @@ def failed(counts, margin=POLICY.margin_slow, *, every=5):
         math.log(1 / ALPHA) * every * look / LEAST_SLOW_SECONDS
         for look in range(1, len(counts[0]) + 1)
     ]
-    return against_within(*counts, margin, allowed=allowed if every else None).ever_rejects(ALPHA)
+    caps = {"allowed": allowed, "most": most_of_a_look(math.log(1 / ALPHA))} if every else {}
+    return against_within(*counts, margin, **caps).ever_rejects(ALPHA)
 
 
 @pytest.mark.long
