@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,12 @@ def test_few_rows_decide_nothing_and_no_rows_are_no_error():
     labels, scores = rows(("early", "late", "soon"), right=1.0)
     for count in (0, 1, 29):
         refuse_sorted_scores(labels[:count], scores[:count], CLASSES)
+
+
+@pytest.mark.parametrize(("gained", "is_refused"), [(23, False), (24, True)])
+def test_five_standard_errors_more_rows_must_be_right_in_the_sorted_order(gained, is_refused):
+    # Of 300 rows p gain 1, so the mean over its error is sqrt(300 p / (1 - p)): 4.99, and 5.11.
+    labels = ["early"] * gained + ["late"] * (300 - gained)
+    scores = np.tile([0.6, 0.2, 0.2], (300, 1))
+    with pytest.raises(Refused) if is_refused else nullcontext():
+        refuse_sorted_scores(labels, scores, CLASSES)

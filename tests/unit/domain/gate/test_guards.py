@@ -6,7 +6,7 @@ import numpy as np
 
 from modelyard.domain.gate.comparisons import gate_answer
 from modelyard.domain.gate.gate import Comparison, Scores, compare_on_set
-from modelyard.domain.specs.model import Guard
+from modelyard.domain.specs.model import Guard, Output, OutputKind
 from modelyard.domain.verdict import Outcome
 from unit.domain.gate.test_gate import MODEL
 
@@ -65,6 +65,24 @@ def test_all_guards_must_pass_and_one_in_doubt_leaves_all_in_doubt():
     found = compared(strict, close)
     assert found.guards["brier"].outcome is Outcome.INCONCLUSIVE
     assert found.verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_guard_of_a_class_output_is_measured_by_its_classes():
+    output = Output(name="when", kind=OutputKind.CLASS, primary=True, classes=("soon", "early"))
+    gate = replace(MODEL.gate, metric="accuracy", guards=(Guard(metric="brier", margin=0.01),))
+    model = replace(MODEL, outputs=(output,), gate=gate)
+    labels, close = np.array(output.classes)[LABELS], 1 / (1 + np.exp(-1.05 * NOISY))
+
+    def of(chances):
+        values = np.column_stack([1 - chances, chances])
+        return Scores(digest="rows", labels=labels, clusters=DAYS, scores=values)
+
+    found = compare_on_set(
+        model,
+        Comparison(name="recent", challenger=of(close), champion=of(CHANCES), look=1, max_looks=3),
+    )
+
+    assert found.guards["brier"].passed
 
 
 def test_a_first_version_has_no_champion_to_guard():

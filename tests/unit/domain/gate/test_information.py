@@ -225,6 +225,14 @@ def test_without_a_differing_row_three_thousand_are_enough():
     assert few.reason.endswith("about 3000 rows would be enough")
 
 
+@pytest.mark.parametrize(("clusters", "is_shown"), [(1999, False), (2000, True)])
+def test_equal_rows_are_shown_from_so_many_clusters_on_as_would_have_had_rare_harm(
+    clusters, is_shown
+):
+    side = side_of("rows", np.zeros(clusters), np.arange(clusters))
+    assert side.is_shown_without(0.1, math.exp(-2), math.inf) is is_shown
+
+
 def test_a_metric_with_a_worst_value_passes_an_equal_model_on_fewer_rows():
     labels = np.arange(400) % 2
     same = np.where(labels == 1, 0.8, 0.3)

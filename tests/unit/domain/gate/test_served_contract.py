@@ -57,6 +57,8 @@ def test_the_same_contract_breaks_nothing():
         (number(), number(minimum=0), "narrower, 0 to inf instead of -inf to inf"),
         (number(minimum=0, maximum=9), number(minimum=0, maximum=5), "0 to 5 instead of 0 to 9"),
         (level(), level(levels=("AA",)), "limited to AA"),
+        (level(), level(levels=("AA", "B6", "DL")), "limited to AA, B6, DL; others"),
+        (level(), level(levels=("AA", "B6", "DL", "UA")), "limited to AA, B6, DL and 1 more;"),
         (level(levels=("AA", "B6", "DL")), level(levels=("AA", "DL")), "without the level B6"),
     ],
 )
