@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,18 +111,31 @@ class Transport:
     close = pause_reading = resume_reading = lambda self: None
 
 
-class Timers:
-    """An event loop's timers, which ring when a test says so."""
+class Loop:
+    """An event loop's clock and timers, which go on when a test says so."""
 
     def __init__(self) -> None:
+        self.now = 0.0
         self.waiting: list[Any] = []
 
+    def time(self) -> float:
+        return self.now
+
     def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
-        assert seconds == HEAD_SECONDS
-        timer = type("Timer", (), {"call": staticmethod(call)})()
+        timer = SimpleNamespace(at=self.now + seconds, call=call)
         timer.cancel = lambda: self.waiting.remove(timer)
         self.waiting.append(timer)
         return timer
+
+    def passes(self, seconds: float) -> None:
+        """Ring what is due, in order."""
+        end = self.now + seconds
+        while due := [timer for timer in self.waiting if timer.at <= end]:
+            first = min(due, key=lambda timer: timer.at)
+            self.now = first.at
+            self.waiting.remove(first)
+            first.call()
+        self.now = end
 
     def create_task(self, coroutine: Any, **_: object) -> Any:
         coroutine.close()
@@ -144,19 +158,44 @@ HEAD = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
     ],
 )
 def test_a_clock_runs_while_a_head_is_awaited_and_only_then(sent: bytes, *, is_waiting: bool):
-    from uvicorn import Config
-    from uvicorn.server import ServerState
-
-    timers, transport = Timers(), Transport()
-    config = Config(lambda *_: None, log_config=None)  # type: ignore[arg-type,return-value]
-    protocol = LimitedProtocol(config, ServerState(), {}, timers)  # type: ignore[arg-type]
-    protocol.connection_made(transport)  # type: ignore[arg-type]
+    loop, transport, protocol = connected()
     if sent:
         protocol.data_received(sent)
 
-    assert bool(timers.waiting) is is_waiting
-    for timer in timers.waiting:
-        timer.call()
+    loop.passes(HEAD_SECONDS - 1)
+    assert not transport.is_aborted
+    loop.passes(1)
     assert transport.is_aborted is is_waiting
     protocol.connection_lost(None)
-    assert timers.waiting == []
+    assert loop.waiting == []
+
+
+def test_each_head_of_a_connection_has_the_whole_time():
+    loop, transport, protocol = connected()
+    loop.passes(HEAD_SECONDS - 1)
+    protocol.data_received(HEAD)
+    loop.passes(HEAD_SECONDS / 2)
+    protocol.data_received(HEAD[:5])
+    loop.passes(HEAD_SECONDS - 1)
+    assert not transport.is_aborted
+    loop.passes(1)
+    assert transport.is_aborted
+
+
+def test_a_lost_connection_leaves_no_timer():
+    loop, _, protocol = connected()
+    protocol.data_received(HEAD[:5])
+    protocol.connection_lost(None)
+    assert loop.waiting == []
+
+
+def connected() -> tuple[Loop, Transport, LimitedProtocol]:
+    """A new connection, with the loop and the transport that it has."""
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+    loop, transport = Loop(), Transport()
+    config = Config(lambda *_: None, log_config=None)  # type: ignore[arg-type,return-value]
+    protocol = LimitedProtocol(config, ServerState(), {}, loop)  # type: ignore[arg-type]
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    return loop, transport, protocol
