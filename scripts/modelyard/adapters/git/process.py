@@ -12,7 +12,11 @@ from pathlib import Path
 
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.sign_in import credentials_of
-from modelyard.adapters.processes.telling import Patience, TooSilent, run_while_it_tells
+from modelyard.adapters.processes.silence_limit import (
+    Patience,
+    TooSilent,
+    run_with_silence_limit,
+)
 from modelyard.errors import CannotAnswer
 
 logger = logging.getLogger(__name__)
@@ -23,7 +27,7 @@ LOCAL_SECONDS = 300.0
 NETWORK_SECONDS = {"ls-remote": 20.0, "push": 60.0, "fetch": 120.0}
 """Limits of commands that wait for a remote: a rollback waits for them.
 
-A fetch may be large, so its limit is of how long it tells of nothing that it does.
+A fetch may be large, so its limit is the longest time in which it prints no progress.
 """
 
 MOST_SILENCES = 8
@@ -172,7 +176,7 @@ def no_end(root: Path, args: Sequence[str], seconds: float) -> NoAnswer:
 
 
 def _silent(root: Path, args: Sequence[str], error: TooSilent) -> NoAnswer:
-    """The error that reports a fetch which told nothing for too long."""
+    """The error for a fetch that met a limit."""
     asked = safe_line(" ".join(args))[:200]
     more = f"a slow one gets more time by: git config {FETCH_KEY} {2 * error.limit:g}"
     return NoAnswer(
@@ -265,7 +269,7 @@ def _run_to_end(
 def _run_fetch(
     command: Sequence[str], root: Path, env: Mapping[str, str], seconds: float, silences: int
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a fetch as long as it tells something: the first one of a fleet brings 40,000 refs."""
+    """Run a fetch as long as it prints progress: the first one of a fleet brings 40,000 refs."""
 
     def more() -> float | None:
         try:
@@ -276,7 +280,7 @@ def _run_fetch(
         return float(asked) if asked.strip() else None
 
     patience = Patience(seconds, silences, more)
-    return run_while_it_tells(command, root, env, patience=patience, end=end_git)
+    return run_with_silence_limit(command, root, env, patience=patience, end=end_git)
 
 
 def end_git(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Runs a git that tells what it does, and ends it once it is silent for too long."""
+"""Runs a git command that prints its progress, and ends it after too long a silence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_ROW = 4096
 # What a poll takes is limited, and what a person may write down is not.
 _LONGEST_WAIT = 3600.0
 _LARGEST_READ = 2**16
-# What git tells while all goes well: what it counts, and a row for each ref.
+# What git prints while all goes well: its counts, and a line for each ref.
 _PROGRESS = re.compile(
     rb"( [ *+=t-] |From )|(remote: )?"
     rb"(Enumerating|Counting|Compressing|Receiving|Resolving|Unpacking|Total|Checking)\b.*"
@@ -27,11 +27,11 @@ _ROW_END = re.compile(rb"[\r\n]+")
 
 
 class TooSilent(Exception):  # noqa: N818 - `run_git` says it in words
-    """It told nothing for too long, or took too long in whole.
+    """The command printed nothing for too long, or took too long in total.
 
     Args:
-        what: Which, and how long that was.
-        limit: How long it may be silent.
+        what: Which of the two, and the seconds.
+        limit: The limit of silence, in seconds.
     """
 
     def __init__(self, what: str, limit: float) -> None:
@@ -41,12 +41,12 @@ class TooSilent(Exception):  # noqa: N818 - `run_git` says it in words
 
 
 class Patience:
-    """How long git may be silent, and take in whole: nothing lasts for ever.
+    """The limits of one git command: of a silence, and of its total time.
 
     Args:
-        seconds: How long it may be silent.
-        silences: How many times as long it may take.
-        more: Asked once it took too long: another limit of silence, if there is one.
+        seconds: The limit of a silence.
+        silences: The limit of the total time, in limits of a silence.
+        more: Asked once when a limit is met: a longer limit of silence, if there is one.
     """
 
     def __init__(self, seconds: float, silences: int, more: Callable[[], float | None]) -> None:
@@ -56,7 +56,7 @@ class Patience:
         self._began = time.monotonic()
 
     def wait(self, happens: Callable[[float], bool]) -> None:
-        """Wait until this happens, which is asked for some seconds; `TooSilent` if it does not."""
+        """Wait until this happens, given the seconds to wait; `TooSilent` once a limit is met."""
         since = time.monotonic()
         while True:
             whole = self._seconds * self._silences
@@ -73,7 +73,7 @@ class Patience:
                 raise TooSilent(what, self._seconds)
 
     def _has_more(self) -> bool:
-        """Whether there is another limit, which is asked for once."""
+        """Whether a longer limit was found; it is asked for once."""
         more, self._more = self._more, None
         found = None if more is None else more()
         is_more = found is not None and found > self._seconds
@@ -81,7 +81,7 @@ class Patience:
         return is_more
 
 
-def run_while_it_tells(
+def run_with_silence_limit(
     command: Sequence[str],
     root: Path,
     env: Mapping[str, str],
@@ -89,26 +89,26 @@ def run_while_it_tells(
     patience: Patience,
     end: Callable[[subprocess.Popen[bytes]], None],
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a git command that tells its progress on stderr; returns it with the rest of its rows.
+    """Run a git command that prints its progress on stderr; returns it with its other lines.
 
     Args:
-        command: Its words, with those that have it tell.
+        command: Its words, with the options that make it print progress.
         root: Where it runs.
         env: All its environment.
-        patience: How long it may be silent, and take in whole; begins with it.
+        patience: Its limits; its total time counts from when they were made.
         end: Ends it, and what it started.
 
     Raises:
-        TooSilent: It did not go on; it was ended.
+        TooSilent: It met a limit, and was ended.
     """
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(
         command, cwd=root, env=env, stdin=null, stdout=null, stderr=pipe, bufsize=0
     ) as process:
         try:
-            told = cast("IO[bytes]", process.stderr)
-            rows = _read_rows(told.fileno(), patience)
-            # It may have closed what it tells on, and live on.
+            stderr = cast("IO[bytes]", process.stderr)
+            rows = _read_rows(stderr.fileno(), patience)
+            # It may have closed stderr, and go on.
             patience.wait(partial(_has_ended, process))
         except BaseException:
             end(process)
@@ -131,7 +131,7 @@ def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _read_rows(out: int, patience: Patience) -> deque[bytes]:
-    """The last rows of what git told, without its progress."""
+    """The last lines that git printed, without its progress."""
     rest, found = b"", deque[bytes](maxlen=_MOST_ROWS)
     while True:
         patience.wait(partial(_is_ready, out))

@@ -7,14 +7,18 @@ import time
 import pytest
 
 from modelyard.adapters.git.process import end_git
-from modelyard.adapters.processes import telling
-from modelyard.adapters.processes.telling import Patience, TooSilent, run_while_it_tells
+from modelyard.adapters.processes import silence_limit
+from modelyard.adapters.processes.silence_limit import (
+    Patience,
+    TooSilent,
+    run_with_silence_limit,
+)
 
 
 def run(script, folder, *, seconds=1.0, silences=8):
     patience = Patience(seconds, silences, lambda: None)
     words = ["sh", "-c", script]
-    return run_while_it_tells(words, folder, dict(os.environ), patience=patience, end=end_git)
+    return run_with_silence_limit(words, folder, dict(os.environ), patience=patience, end=end_git)
 
 
 def test_a_process_that_tells_no_more_and_does_not_end_is_ended(tmp_path):
@@ -41,7 +45,7 @@ def test_a_row_without_an_end_is_kept_by_its_beginning_alone():
 
     thread = threading.Thread(target=tell)
     thread.start()
-    rows = telling._read_rows(out, Patience(5.0, 8, lambda: None))
+    rows = silence_limit._read_rows(out, Patience(5.0, 8, lambda: None))
     thread.join()
     os.close(out)
 
