@@ -138,6 +138,9 @@ def _frame(batch: pa.RecordBatch, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _plain(table: Any, names: Sequence[str]) -> pd.DataFrame:
-    # A block for each column: the columns of one type would be copied into one.
+    import pandas as pd
+
+    # A block for each column, and no `reset_index`: both would copy the columns of one type.
     frame: pd.DataFrame = table.select(list(names)).to_pandas(split_blocks=True)
-    return frame.reset_index(drop=True)
+    frame.index = pd.RangeIndex(len(frame))
+    return frame
