@@ -10,8 +10,8 @@ from modelyard.render.identity import Document, Identity
 JUDGE = "http://modelyard-judge.modelyard.svc.cluster.local/v1/verdicts"
 """Where the judge answers `{"outcome": "pass" | "fail" | "inconclusive", ...}`."""
 
-INTERVAL_SECONDS = 5
-"""Between two questions, and so the longest a failing release goes unnoticed."""
+INTERVAL_SECONDS = 2
+"""Between two questions, and so the longest that a sample which decides goes unnoticed."""
 
 ERRORS_IN_A_ROW = 1_000_000
 """Never reached: a judge that is down says nothing about the release, so it must not abort it."""

@@ -335,9 +335,9 @@ def test_the_judge_is_asked_until_it_knows_and_doubt_never_aborts():
     metric = template["spec"]["metrics"][0]
     assert metric == {
         "name": "judge",
-        "interval": "5s",
-        "count": 17_280,
-        "inconclusiveLimit": 17_280,
+        "interval": "2s",
+        "count": 43_200,
+        "inconclusiveLimit": 43_200,
         "consecutiveErrorLimit": 1_000_000,
         "failureLimit": 0,
         "consecutiveSuccessLimit": 1,
