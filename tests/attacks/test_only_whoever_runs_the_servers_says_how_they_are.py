@@ -18,11 +18,11 @@ from modelyard.domain.sites import SEEN_EVERY
 from modelyard.errors import Refused
 from modelyard.operations.doctor.fact_checks import this_site_runs_the_environments
 from modelyard.operations.doctor.runner import Checkout
-from modelyard.operations.reconcile.collect import collect_worlds
 from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.rollback import apply_rollback, decide_rollback
 from modelyard.operations.sites import adopt, read_standing, refuse_elsewhere, take_standing
 from modelyard.operations.status.report import status_report
+from modelyard.operations.status.worlds import collect_worlds
 from modelyard.operations.watch.observe import observe_model
 from modelyard.operations.watch.pass_once import run_pass, starting_releases
 from operations.yard import MODEL, SHORT, living_yard, new_yard

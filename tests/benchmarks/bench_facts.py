@@ -29,7 +29,8 @@ from modelyard.adapters.specs.json_documents import dump_json  # noqa: E402
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts  # noqa: E402
 from modelyard.domain.promotion.plan import plan  # noqa: E402
 from modelyard.domain.verdict import Outcome, Verdict  # noqa: E402
-from modelyard.operations.reconcile.collect import collect_world, collect_worlds  # noqa: E402
+from modelyard.operations.reconcile.collect import collect_world  # noqa: E402
+from modelyard.operations.status.worlds import collect_worlds  # noqa: E402
 from operations.yard import SHORT, Yard, model_named, new_yard  # noqa: E402
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

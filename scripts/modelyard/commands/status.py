@@ -26,8 +26,8 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
     Reads the main branch, the facts and the open pull requests; asks no server.
     """
-    from modelyard.operations.reconcile.collect import collect_worlds
     from modelyard.operations.status.report import status_report
+    from modelyard.operations.status.worlds import collect_worlds
 
     report = status_report(collect_worlds(workspace_of(services), model, with_registry=registry))
     if output == "json":

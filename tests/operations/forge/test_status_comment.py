@@ -23,8 +23,8 @@ from modelyard.domain.promotion.pulls import (
 )
 from modelyard.operations.forge.status_comment import status_page
 from modelyard.operations.forge.waiting import command_or_page
-from modelyard.operations.reconcile.collect import collect_worlds
 from modelyard.operations.status.report import status_report
+from modelyard.operations.status.worlds import collect_worlds
 from operations.hosted_yard import yard_on_github
 from operations.yard import MODEL, SHORT, new_yard
 

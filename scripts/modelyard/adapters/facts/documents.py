@@ -229,6 +229,17 @@ class FactsSnapshot:
         """The facts of a model in an environment; empty if there are none yet."""
         return self.releases.get((environment, model), ReleaseFacts())
 
+    def releases_of(self, model: str) -> Mapping[str, ReleaseFacts]:
+        """The facts of a model by environment."""
+        return self._by_model.get(model, {})
+
+    @cached_property
+    def _by_model(self) -> Mapping[str, Mapping[str, ReleaseFacts]]:
+        found: dict[str, dict[str, ReleaseFacts]] = defaultdict(dict)
+        for (environment, model), each in self.releases.items():
+            found[model][environment] = each
+        return found
+
     def model_facts(self, model: str) -> ModelFacts:
         """The facts of a model; empty if there are none yet."""
         return self.models.get(model, ModelFacts())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from modelyard.adapters.git.names import revision_of
 from modelyard.adapters.git.objects import AnswerCache, is_permanent
 from modelyard.adapters.git.repository import Git
 
-# The names that a look reads ahead, see `operations/watch/ahead.py`.
+# The names that a look reads ahead, see `operations/reconcile/ahead.py`.
 _OBJECTS = AnswerCache(100_000)
 _NONE = ""
 
@@ -28,3 +28,9 @@ def read_objects(git: Git, names: Iterable[str]) -> dict[str, str | None]:
             if is_permanent(name):
                 _OBJECTS.remember((git.root.absolute(), name), known[name])
     return {name: found or None for name, found in known.items()}
+
+
+def remember_objects(git: Git, objects: Mapping[str, str | None]) -> None:
+    """Remember what `read_objects` would find for names in a commit, which was found otherwise."""
+    for name, found in objects.items():
+        _OBJECTS.remember((git.root.absolute(), name), found or _NONE)

@@ -182,11 +182,17 @@ class Git:
         paths = self._once((*words, folder), commit, ask=lambda: self._paths(*words, "--", folder))
         return tuple(path.removeprefix(folder) for path in paths)
 
-    def list_children(self, commit: str, folder: str) -> dict[str, str]:
+    def list_children(
+        self, commit: str, folder: str, *, with_submodules: bool = True
+    ) -> dict[str, str]:
         """The object of each file and folder in a folder of a commit, which ends in `/`."""
         words = ("ls-tree", "-z", "--full-tree", revision_of(commit), "--", folder)
         rows = (row.partition("\t") for row in os.fsdecode(self.run(*words).stdout).split("\0"))
-        return {path.removeprefix(folder): head.split(" ")[2] for head, _, path in rows if path}
+        return {
+            path.removeprefix(folder): head.split(" ")[2]
+            for head, _, path in rows
+            if path and (with_submodules or " commit " not in head)
+        }
 
     def write_tree(self, base: str | None, documents: Mapping[str, bytes | None]) -> str:
         """The tree of `base` with these documents in it; writes objects only.

@@ -101,7 +101,7 @@ def read_specs(
             spec = _spec(kind, file, files[file], problems)
             if spec is not None:
                 parts[kind][key] = spec
-    problems.extend(_strays(tree) if models is None else ())
+    problems.extend(find_strays(tree) if models is None else ())
     return Specs(
         catalog=_catalog(parts, files, places),
         problems=tuple(sorted(problems, key=lambda problem: problem.sort_key)),
@@ -220,7 +220,8 @@ def stray_problems(paths: Iterable[str]) -> Iterator[Problem]:
             yield Problem(file=path, message=message, check="place", line=1)
 
 
-def _strays(tree: Tree) -> Iterator[Problem]:
+def find_strays(tree: Tree) -> Iterator[Problem]:
+    """Yield what stands in a place of specs and is none, and settings that are missing."""
     yield from stray_problems((*tree.paths(MODELS), *tree.paths(ENVIRONMENTS)))
     if not tree.exists(SETTINGS):
         message = "is missing: it names the adapters, and marks the checkout's root"

@@ -1,13 +1,14 @@
-"""Splits the specs of several models, which were read at once, into those of each."""
+"""Splits the specs of several models, which were read at once, and joins catalogs again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
 from modelyard.adapters.specs.reader import Specs
 from modelyard.domain.problem import Problem
+from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import model_of_spec
 
 _BY_MODEL_FIRST = ("versions", "held_out", "records", "digests")
@@ -48,6 +49,16 @@ def split_specs(specs: Specs, models: Collection[str]) -> dict[str, Specs]:
         )
         for model in models
     }
+
+
+def join_catalogs(catalogs: Iterable[Catalog]) -> Catalog:
+    """The catalog of all models of these, which are of one commit."""
+    joined = Catalog()
+    parts: dict[str, Any] = {name: {} for name in ("models", "releases", *_BY_MODEL_FIRST)}
+    for joined in catalogs:
+        for name, part in parts.items():
+            part.update(getattr(joined, name))
+    return replace(joined, **parts)
 
 
 def _concerned(file: str, models: Collection[str]) -> Collection[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -13,16 +13,14 @@ from modelyard.adapters.facts.documents import FactsSnapshot
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.json_documents import warn_left_out
-from modelyard.adapters.specs.reader import Specs, is_read_for, read_specs
 from modelyard.domain.promotion.actions import PlaceHold, RollBack
-from modelyard.domain.promotion.change import is_branch_of, parse_branch
-from modelyard.domain.promotion.promote import needs_comparison, promotion_target
+from modelyard.domain.promotion.change import parse_branch
+from modelyard.domain.promotion.promote import needs_comparison
 from modelyard.domain.promotion.pulls import PullRequest, Pulls, PullSummary, group_by_model
 from modelyard.domain.promotion.rollback import plan_holds, plan_rollbacks
 from modelyard.domain.promotion.world import Proposal, World
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     environment_names,
@@ -31,7 +29,6 @@ from modelyard.domain.specs.paths import (
 )
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import Refused
-from modelyard.operations.reconcile.concerned_pulls import find_concerned
 from modelyard.operations.reconcile.landings import find_landed
 from modelyard.operations.reconcile.proposals import read_proposals, with_currency
 from modelyard.operations.reconcile.reviews import with_reviewed_past, with_reviews
@@ -44,30 +41,6 @@ T = TypeVar("T")
 
 _LAST_READABLE = 20
 """Commits of a file among which one that can be read is looked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CollectedWorlds:
-    """The worlds of some models at one instant.
-
-    Args:
-        commit: The commit of the main branch.
-        problems: How many of its files cannot be read.
-        worlds: One for each model, with the past releases and comparisons of open pull requests
-            only.
-        pulls: The open pull requests of these models, people's included if all were asked for.
-        refused: What is missing where `collect_world` would raise, by model.
-        has_aliases: Whether the registry was asked.
-        addresses: Where people act on the pull requests, by number; none if by commands.
-    """
-
-    commit: str
-    problems: int
-    worlds: tuple[World, ...]
-    pulls: tuple[PullRequest, ...]
-    refused: Mapping[str, str]
-    has_aliases: bool
-    addresses: Mapping[int, str] = field(default_factory=dict)
 
 
 @one_snapshot()
@@ -101,7 +74,7 @@ def collect_world(
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
     every = read_pulls(workspace)
     pulls = pulls_of(workspace, every, model)
-    world = _core(workspace, model, catalog, facts, pulls, {})
+    world = core_world(workspace, model, catalog, facts, pulls, {})
     if refusal is not None:
         world = replace(world, unreadable=refusal.message)
     (world,) = with_reviews(workspace, [world], every)
@@ -111,8 +84,8 @@ def collect_world(
     named = {r.version for (_, name), r in catalog.releases.items() if name == model}
     world = with_makers(workspace, world, _to_be_approved(replace(world, proposals=proposals)))
     world = replace(world, proposals=with_currency(workspace, world, proposals))
-    world = _completed(workspace, world, environments=catalog.environments, versions=named)
-    return _with_aliases(workspace, world) if with_registry else world
+    world = completed_world(workspace, world, environments=catalog.environments, versions=named)
+    return with_aliases(workspace, world) if with_registry else world
 
 
 def _refuse_stray_manifests(workspace: Workspace, commit: str, model: str) -> None:
@@ -178,58 +151,6 @@ def with_makers(workspace: Workspace, world: World, versions: Collection[str]) -
 
 
 @one_snapshot()
-def collect_worlds(
-    workspace: Workspace, model: str | None = None, *, with_registry: bool = False
-) -> CollectedWorlds:
-    """The worlds of one model or of all, from one snapshot.
-
-    A model for which `collect_world` would raise is included, as far as it can be read.
-
-    Raises:
-        CannotAnswer: The main branch has no such model.
-    """
-    commit = workspace.main()
-    specs = _read_specs(workspace, commit, model)
-    names = [model] if model else sorted(specs.catalog.models)
-    facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
-    every = read_pulls(workspace)
-    pulls = _by_model(every if model is None else every.on(lambda name: is_branch_of(name, model)))
-    shown = every.open
-    if model:
-        theirs = [pull for pull in every.open if parse_branch(pull.branch) is None]
-        shown = (*pulls[model].open, *find_concerned(workspace, model, theirs))
-    proposals = read_proposals(workspace, specs.catalog, shown)
-    cores = [_core(workspace, name, specs.catalog, facts, pulls[name], proposals) for name in names]
-    cores = list(with_reviews(workspace, cores, every))
-    worlds = [_completed_for_status(workspace, core, with_registry=with_registry) for core in cores]
-    return CollectedWorlds(
-        commit=commit,
-        problems=len({problem.file for problem in specs.problems}),
-        worlds=tuple(worlds),
-        pulls=tuple(sorted(shown, key=lambda pull: pull.number)),
-        refused={name: why for name in names if (why := _why_refused(specs, facts, name))},
-        has_aliases=with_registry,
-        addresses={
-            pull.number: page
-            for pull in shown
-            if (page := workspace.services.desk.address(pull.number)) is not None
-        },
-    )
-
-
-def _read_specs(workspace: Workspace, commit: str, model: str | None) -> Specs:
-    """The specs of all models, or of one; `CannotAnswer` names the models that there are."""
-    if model is not None and is_name(model):
-        specs = workspace.specs_of(commit, model)
-        if model in specs.catalog.models:
-            return specs
-    specs = read_specs(GitTree(workspace.git, commit))
-    if model is not None:
-        specs.catalog.require_model(model)
-    return specs
-
-
-@one_snapshot()
 def owes_rollback(workspace: Workspace, model: str) -> bool:
     """Whether Git and the facts alone show that a release has to be taken back.
 
@@ -237,7 +158,7 @@ def owes_rollback(workspace: Workspace, model: str) -> bool:
     """
     catalog = workspace.specs_of(workspace.main(), model).catalog
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
-    world = _core(workspace, model, catalog, facts, Pulls(), {})
+    world = core_world(workspace, model, catalog, facts, Pulls(), {})
     world = replace(
         world, past={name: workspace.past(name, model) for name in catalog.environments}
     )
@@ -254,7 +175,7 @@ def collect_reviews(
     pulls = _by_model(every)
     facts = workspace.facts.read_snapshot(missed=warn_left_out)
     cores = [
-        _core(
+        core_world(
             workspace,
             model,
             catalog,
@@ -279,18 +200,6 @@ def _unverified(world: World) -> Iterator[Environment]:
         release = world.release(environment.name)
         if release and release.identity not in world.facts_of(environment.name).verified:
             yield environment
-
-
-def _completed_for_status(workspace: Workspace, world: World, *, with_registry: bool) -> World:
-    targets = [target for pull in world.open_pulls if (target := promotion_target(world, pull))]
-    # A fault blocks a pull request only if it can be rolled back, which past releases show. An
-    # environment that joins production shares the faults of production.
-    wanted = {where for each, _ in targets for where in (each.name, each.joins) if where}
-    # Each environment costs a `git log`; only aliases need those of all environments.
-    environments = world.catalog.environments if with_registry else wanted
-    versions = {version for _, version in targets}
-    world = _completed(workspace, world, environments=environments, versions=versions)
-    return _with_aliases(workspace, world) if with_registry else world
 
 
 def read_pulls(workspace: Workspace) -> Pulls:
@@ -331,16 +240,7 @@ def _by_model(pulls: Pulls) -> Mapping[str, Pulls]:
     return found
 
 
-def _why_refused(specs: Specs, facts: FactsSnapshot, model: str) -> str | None:
-    """What is missing where `collect_world` would raise; None if it would not."""
-    if any(is_read_for(problem.file, {model}) for problem in specs.problems):
-        return "valid specs on the main branch: modelyard validate"
-    if facts.is_unknown_model(model):
-        return "holds and incidents that can be read: modelyard doctor"
-    return None
-
-
-def _core(
+def core_world(
     workspace: Workspace,
     model: str,
     catalog: Catalog,
@@ -355,7 +255,7 @@ def _core(
         catalog=catalog,
         now=now,
         bot=workspace.services.repository.bot,
-        facts={env: each for (env, name), each in facts.releases.items() if name == model},
+        facts=facts.releases_of(model),
         unknown=facts.unknown_of(model, catalog.environments),
         model_facts=facts.model_facts(model),
         freezes=facts.freezes_of(catalog.environments, now=now),
@@ -366,7 +266,7 @@ def _core(
     )
 
 
-def _completed(
+def completed_world(
     workspace: Workspace, world: World, *, environments: Collection[str], versions: Collection[str]
 ) -> World:
     """The world with what costs a process or a request for each model.
@@ -383,7 +283,8 @@ def _completed(
     return replace(world, comparisons=_comparisons(workspace, world, versions))
 
 
-def _with_aliases(workspace: Workspace, world: World) -> World:
+def with_aliases(workspace: Workspace, world: World) -> World:
+    """The world with the registry's aliases; without them if it does not answer."""
     return replace(
         world, aliases=or_unknown(lambda: workspace.registry.read_aliases(world.model), {})
     )

@@ -118,6 +118,8 @@ def with_reviews(workspace: Workspace, worlds: Sequence[World], pulls: Pulls) ->
 
 def with_reviewed_past(workspace: Workspace, world: World) -> World:
     """The world with its past releases marked that no merged pull request brought."""
+    if not world.past:
+        return world
     past = dict(world.past)
     for place in _read_places(workspace, [world]):
         if releases := world.past.get(place.environment.name):

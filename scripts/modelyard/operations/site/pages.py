@@ -28,12 +28,12 @@ from modelyard.domain.specs.record import Record, describe_not_watched
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import YardError
 from modelyard.operations.history import History, read_story
-from modelyard.operations.reconcile.collect import collect_worlds
 from modelyard.operations.site.canary import Missed, read_canaries
 from modelyard.operations.site.drift import read_drift
 from modelyard.operations.site.fleet import STATES, WAITING, Fleet, FleetRow, fleet_of, with_unread
 from modelyard.operations.site.links import Links
 from modelyard.operations.status.report import status_report
+from modelyard.operations.status.worlds import collect_worlds
 from modelyard.operations.workspace import Workspace
 
 FLEET = ""
@@ -85,7 +85,7 @@ def write_site(workspace: Workspace, out: Path) -> SiteWritten:
         collected = collect_worlds(workspace)
         report = status_report(collected)
         worlds = collected.worlds
-        catalog = worlds[0].catalog if worlds else workspace.catalog(collected.commit)
+        catalog = collected.catalog
         unread = [name for name in workspace.models() if name not in catalog.models]
         kept = [name for name in unread if folder.has(name)]
         fleet = with_unread(fleet_of(report, catalog.models), catalog, unread, shown=kept)

@@ -17,7 +17,7 @@ from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.forge.waiting import command_or_page, find_waiting
-from modelyard.operations.reconcile.collect import CollectedWorlds
+from modelyard.operations.status.worlds import CollectedWorlds
 
 
 def status_report(collected: CollectedWorlds) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
+from modelyard.operations.reconcile.ahead import TOGETHER, ReadAhead
 from modelyard.operations.reconcile.apply import Report, set_pull_status
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
 from modelyard.operations.sites import read_standing, take_standing, tell_standing
-from modelyard.operations.watch.ahead import TOGETHER, ReadAhead
 from modelyard.operations.watch.at_rest import RestingModels, read_marks, rests
 from modelyard.operations.watch.merge_queue import report_merge_queue
 from modelyard.operations.watch.notify import notify, pending_notifications

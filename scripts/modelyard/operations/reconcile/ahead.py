@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 
-from modelyard.adapters.git.comparison import read_objects
+from modelyard.adapters.git.comparison import read_objects, remember_objects
 from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.trees import GitTree, ListedTree
 from modelyard.domain.promotion.change import Purpose, parse_branch
@@ -17,6 +17,7 @@ from modelyard.domain.specs.paths import (
     environment_file,
     environment_names,
     manifests_folder,
+    manifests_root,
     releases_folder,
 )
 from modelyard.errors import YardError
@@ -42,12 +43,23 @@ class ReadAhead:
     Args:
         workspace: What to read with.
         names: The models, in the order of the look.
+        tree: The main branch's commit, if it is listed already.
+        with_past: Whether the look asks for past releases.
     """
 
-    def __init__(self, workspace: Workspace, names: Collection[str]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        names: Collection[str],
+        *,
+        tree: ListedTree | None = None,
+        with_past: bool = True,
+    ) -> None:
         self._workspace = workspace
         self._names = tuple(names)
-        self._tree: GitTree | None = None
+        self._tree: GitTree | None = tree
+        self._longest = LONGEST_PAST if with_past else 0
+        self._listed: tuple[str, Mapping[str, str]] | None = None
         self._asked = 0
 
     def read(self, first: int, models: Collection[str]) -> None:
@@ -57,25 +69,50 @@ class ReadAhead:
             if first >= self._asked:
                 some = self._names[first : first + _AT_ONCE]
                 self._asked = first + len(some)
-                read_objects(self._workspace.git, _in_order(self._workspace, some))
+                self._read_objects(_in_order(self._workspace, some, self._longest))
         except YardError as error:  # each model's own pass says so, and the others go on
             logger.info("%d models are read one by one: %s", len(models), error.message)
 
+    def _read_objects(self, names: Collection[str]) -> None:
+        git, commit = self._workspace.git, self._workspace.main()
+        if len(self._names) > _MOST_LISTED_APART:
+            if self._listed is None or self._listed[0] != commit:
+                self._listed = commit, _list_placed(self._workspace, commit)
+            now = {name for name in names if name.startswith(f"{commit}:")}
+            remember_objects(git, {name: self._listed[1].get(name) for name in now})
+        read_objects(git, names)
+
     def _tree_of_now(self) -> GitTree:
         workspace, commit = self._workspace, self._workspace.main()
+        if self._tree is not None and self._tree.commit == commit:
+            return self._tree
         if len(self._names) <= _MOST_LISTED_APART:
             return GitTree(workspace.git, commit)
-        if self._tree is None or self._tree.commit != commit:
-            # With those that have problems: `workspace.environments` leaves them out, and a look at
-            # a model has to meet them.
-            environments = environment_names(workspace.git.list_folders(commit, ENVIRONMENTS))
-            folders = [releases_folder(name) for name in environments]
-            files = map(environment_file, environments)
-            self._tree = ListedTree(workspace.git, commit, [SETTINGS, MODELS, *folders, *files])
+        # With those that have problems: `workspace.environments` leaves them out, and a look at
+        # a model has to meet them.
+        environments = environment_names(workspace.git.list_folders(commit, ENVIRONMENTS))
+        folders = [releases_folder(name) for name in environments]
+        files = map(environment_file, environments)
+        self._tree = ListedTree(workspace.git, commit, [SETTINGS, MODELS, *folders, *files])
         return self._tree
 
 
-def _in_order(workspace: Workspace, models: Collection[str]) -> list[str]:
+def _list_placed(workspace: Workspace, commit: str) -> Mapping[str, str]:
+    """The pins and the folders of manifests at a commit, by the Git name of each.
+
+    Two listings for an environment: git would read that folder anew for each name.
+    """
+    return {
+        f"{commit}:{folder}{child}": found
+        for name in workspace.environments(commit)
+        for folder in (releases_folder(name), manifests_root(name))
+        for child, found in workspace.git.list_children(
+            commit, folder, with_submodules=False
+        ).items()
+    }
+
+
+def _in_order(workspace: Workspace, models: Collection[str], longest: int) -> list[str]:
     """The Git names that the looks at these models compare, those alike beside each other."""
     commit = workspace.main()
     history = read_main_history(workspace.git, commit)
@@ -88,7 +125,7 @@ def _in_order(workspace: Workspace, models: Collection[str]) -> list[str]:
         for environment in workspace.environments(commit):
             pin, manifests = placed_paths(environment, model)
             changed = history.changes.get(manifests_folder(environment, model), ())
-            asked = [(each, pin) for each in changed[-LONGEST_PAST:]]
+            asked = [(each, pin) for each in changed[-longest:]] if longest else []
             compared = [(commit, len(history.order))]
             compared += [newest[environment]] if environment in newest else []
             found += [(environment, history.order[each], path, each) for each, path in asked]

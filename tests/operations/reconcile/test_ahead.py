@@ -15,16 +15,22 @@ from modelyard.adapters.specs.reader import list_places, read_specs
 from modelyard.domain.specs.paths import (
     SETTINGS,
     environment_file,
+    manifests_folder,
     model_file,
     record_file,
     release_file,
     version_file,
 )
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.reconcile import ahead
+from modelyard.operations.reconcile.ahead import ReadAhead
 from modelyard.operations.reconcile.collect import collect_world
-from modelyard.operations.watch import ahead
-from modelyard.operations.watch.ahead import ReadAhead
+from modelyard.operations.status.worlds import collect_worlds
 from operations.yard import BOT, MODEL, SHORT, living_yard, model_named
+
+PERSON = {
+    f"GIT_{role}_{what}": "ann" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,9 @@ def test_a_world_after_reading_ahead_asks_for_no_path_of_a_commit(yard, asked):
     assert [each for each in asked if ":environments/" in each] == []
 
 
-def test_the_world_is_the_same_with_and_without_reading_ahead(yard, monkeypatch):
+@pytest.mark.parametrize("most_apart", [0, 200])
+def test_the_world_is_the_same_with_and_without_reading_ahead(yard, monkeypatch, most_apart):
+    monkeypatch.setattr(ahead, "_MOST_LISTED_APART", most_apart)
     with one_snapshot():
         alone = collect_world(yard.workspace(), MODEL)
     monkeypatch.setattr(comparison, "_OBJECTS", AnswerCache(1000))
@@ -106,6 +114,47 @@ def test_more_models_start_no_more_processes(yard, asked, monkeypatch, most_apar
 
     # Where they are listed apart it is one for each part.
     assert counts[2] - counts[1] == (0 if most_apart == 0 else 2)
+
+
+def test_a_submodule_in_place_of_manifests_is_no_folder_that_a_pull_request_left(yard, monkeypatch):
+    monkeypatch.setattr(ahead, "_MOST_LISTED_APART", 0)
+    git, main = yard.git, yard.main()
+    place = manifests_folder("staging", MODEL).rstrip("/")
+    row = f"160000 {main}\t{place}\n".encode()
+    env = {"GIT_INDEX_FILE": str(yard.folder / "index")}
+    git.run("read-tree", main, env=env)
+    git.run("rm", "-r", "-q", "--cached", place, env=env)
+    git.run("update-index", "--index-info", stdin=row, env=env)
+    tree = git.run("write-tree", env=env).stdout.decode().strip()
+    told = git.run("commit-tree", tree, "-p", main, "-m", "Replace", env=PERSON).stdout
+    git.run("push", "-q", "origin", f"{told.decode().strip()}:refs/heads/main")
+    with one_snapshot():
+        alone = collect_world(yard.workspace(), MODEL)
+    monkeypatch.setattr(comparison, "_OBJECTS", AnswerCache(1000))
+    workspace = yard.workspace()
+    with one_snapshot():
+        ReadAhead(workspace, [MODEL]).read(0, [MODEL])
+        together = collect_world(workspace, MODEL)
+
+    assert set(alone.unreviewed) == {"staging"}
+    assert replace(together, now=alone.now) == alone
+
+
+@pytest.mark.parametrize("asks_at_once", [1, 500])
+def test_status_of_more_models_starts_no_more_processes(yard, asked, monkeypatch, asks_at_once):
+    monkeypatch.setattr(ahead, "_AT_ONCE", asks_at_once)
+    counts = []
+    for more in ((), ("g", "h", "i", "j"), ("k", "l", "m1", "n")):
+        yard.commit({k: v for name in more for k, v in model_named(yard, name).items()})
+        workspace = yard.workspace()
+        with one_snapshot():
+            workspace.main()
+            asked.clear()
+            found = collect_worlds(workspace)
+        counts.append(len([each for each in asked if not each.startswith(("info ", "contents "))]))
+
+    assert len(found.worlds) == 15
+    assert counts[2] == counts[1]
 
 
 def test_a_head_that_is_not_here_yet_is_not_taken_for_an_empty_one(yard):
