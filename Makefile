@@ -67,13 +67,13 @@ lint-workflows: $(STAMP)
 FLIGHTS := tests/e2e/test_flights.py
 e2e: $(STAMP) ## play the whole path on a Kubernetes that is started for it and stopped afterwards
 	$(BIN)/python -m pytest -q -x -s $(FLIGHTS)::test_a_model_of_flights_sets_out tests/e2e/test_journey.py $(FLIGHTS) \
-	  tests/e2e/test_runtimes.py
+	  tests/e2e/test_runtimes.py tests/e2e/test_profile_shards.py
 
 e2e-short: $(STAMP) ## only one version: train, promote, abort, revert
 	$(BIN)/python -m pytest -q -x -s tests/e2e/test_journey.py
 
 e2e-all: $(STAMP) ## the whole path, twenty rollbacks and every fault; an hour or more
-	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py rounds.py flights.py runtimes.py faults.py promotion.py)
+	$(BIN)/python -m pytest -q -s $(addprefix tests/e2e/test_, journey.py rounds.py flights.py runtimes.py profile_shards.py faults.py promotion.py)
 
 e2e-forge: $(STAMP) ## play what needs a real forge on a Gitea, and the workflows of .github on its runner and on act
 	$(BIN)/python tests/e2e/forge/programs.py build

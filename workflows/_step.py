@@ -48,6 +48,8 @@ SERVICE_ACCOUNT = "modelyard-steps"
 # Exit code 1 is "could not answer": the network, the store, a full disk. Exit code 3 is the answer
 # "no", and a retry would give the same.
 _COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
+# -1 is a pod that left no exit code, as its node went away; 137 and 143 are signals.
+_OR_KILLED = "asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"
 
 _SECRET = EnvFromSource(secret_ref=SecretEnvSource(name=SERVICE_ACCOUNT, optional=True))
 _UNPRIVILEGED = SecurityContext(
@@ -138,6 +140,7 @@ def step(
     outputs: tuple[Parameter, ...] = (),
     environment: Mapping[str, str] | None = None,
     pod: str | None = None,
+    retry_killed: bool = False,
 ) -> Container:
     """A step that runs `modelyard ARGUMENTS` in a clone of the repository.
 
@@ -154,6 +157,8 @@ def step(
         environment: Further variables. A version may pin an older image, which refuses an option
             that it does not know and ignores a variable.
         pod: Name of the workflow's parameter that is merged into the spec of its pod.
+        retry_killed: Whether it is also tried again when something else ended it, such as a node
+            that went away. Otherwise that ends the workflow, and the next attempt begins anew.
     """
     return Container(
         name=name,
@@ -173,7 +178,7 @@ def step(
         active_deadline_seconds=deadline_seconds,
         retry_strategy=RetryStrategy(
             limit=retries,
-            expression=_COULD_NOT_ANSWER,
+            expression=_OR_KILLED if retry_killed else _COULD_NOT_ANSWER,
             backoff=Backoff(duration="5s", factor=IntOrString(3), cap="1m"),
         ),
     )

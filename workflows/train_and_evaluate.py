@@ -1,4 +1,4 @@
-"""Trains one version and decides whether it may be released: the order of six commands."""
+"""Trains one version and decides whether it may be released: the order of seven commands."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ IMAGE, CHAMPION_IMAGE, APART = "image", "champion-image", "champion-apart"
 # write in the store alone cannot change what the steps after it read. `champion` does not ask.
 # It goes by variables: a version may pin an image that was built before there were such options,
 # and such a `fetch` leaves no file.
-INPUTS, READERS = "inputs", ("train", "evaluate", "record")
+INPUTS, READERS = "inputs", ("train", "profile", "evaluate", "record")
 _LEAVE = {"MODELYARD_LEFT": INPUTS}
 _LEFT = {"MODELYARD_INPUTS": f"{{{{inputs.parameters.{INPUTS}}}}}"}
+
+# The shards of the drift profile that `train` leaves to pods of their own, and `record` joins. It
+# leaves none where model.yaml has no `drift.profile_shards`, and then no such pod runs.
+SHARDS, SHARD = "shards", "shard"
+_SPLIT = {"MODELYARD_SHARDS": SHARDS}
 
 
 def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
@@ -59,12 +64,29 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
                 _arguments("train"),
                 image=_tag(IMAGE),
                 inputs=(Parameter(name=INPUTS),),
-                environment=_LEFT,
+                outputs=(
+                    Parameter(
+                        name=SHARDS, value_from=ValueFrom(path=f"{WORK}/{SHARDS}", default="[]")
+                    ),
+                ),
+                environment={**_LEFT, **_SPLIT},
                 deadline_seconds=14_400,
                 retries=1,
                 cpu="500m",
                 memory="4Gi",
                 pod=TRAINER_POD,
+            ),
+            # The image of `train`, so that it knows the shards that `train` left.
+            step(
+                "profile",
+                [*_arguments("profile"), f"--shard={{{{inputs.parameters.{SHARD}}}}}"],
+                image=_tag(IMAGE),
+                inputs=(Parameter(name=INPUTS), Parameter(name=SHARD)),
+                environment=_LEFT,
+                deadline_seconds=7200,
+                cpu="500m",
+                memory="2Gi",
+                retry_killed=True,
             ),
             _step(
                 "champion",
@@ -85,8 +107,20 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
             tasks: list[Task] = []
             for each in steps:
                 name = str(each.name)
-                left = [tasks[0].get_parameter(INPUTS)] if name in READERS else None
-                tasks.append(Task(name=name, template=each, arguments=left, when=when.get(name)))
+                given = [tasks[0].get_parameter(INPUTS)] if name in READERS else []
+                shards = None
+                if name == "profile":
+                    shards = tasks[-1].get_parameter(SHARDS).value
+                    given.append(Parameter(name=SHARD, value="{{item}}"))
+                tasks.append(
+                    Task(
+                        name=name,
+                        template=each,
+                        arguments=given or None,
+                        with_param=shards,
+                        when=when.get(name),
+                    )
+                )
             for before, after in pairwise(tasks):
                 before.next(after)
     return [rendered]

@@ -1,9 +1,12 @@
 """What `fetch`, the profile and drift's reading of a feed cost by rows, and all rows in one frame.
 
     python tests/benchmarks/bench_fetch.py [ROWS ...] [--parts-only] [--csv | --gz]
+    python tests/benchmarks/bench_fetch.py [ROWS ...] --shards 2 [8 ...]
 
-Each is a process of its own over one file of 20 columns: a time, 15 numbers, two whole numbers, two
-categories. Prints JSON: peak memory in MB, CPU seconds, and a digest of what came out.
+With --shards only the profile is built: in one piece, and in so many shards one after the other,
+whose profile must have the same digest. Each is a process of its own over one file of 20 columns: a
+time, 15 numbers, two whole numbers, two categories. Prints JSON: peak memory in MB, CPU seconds,
+and a digest of what came out.
 """
 
 from __future__ import annotations
@@ -44,6 +47,13 @@ from modelyard.domain.drift.detection import check_window  # noqa: E402 - after 
 from modelyard.domain.drift.profile import Profile  # noqa: E402 - after the paths
 from modelyard.domain.drift.profiling.build import (  # noqa: E402 - after the paths
     build_profile_of_parts,
+    build_shard,
+)
+from modelyard.domain.drift.profiling.shards import (  # noqa: E402 - after the paths
+    join_profiles,
+    read_shard_name,
+    shard_names,
+    split_profile,
 )
 from modelyard.domain.specs.contract import Column, find_breaches  # noqa: E402 - after the paths
 from modelyard.domain.specs.interval import Interval  # noqa: E402 - after the paths
@@ -69,6 +79,7 @@ COLUMNS = (
     *(Column(name=name, type="category") for name in ("c0", "c1")),
 )
 MODEL = model_of(DataContract(columns=COLUMNS, timestamp="at"), Target(column="y"), Task.REGRESSION)
+INPUTS = [column for column in MODEL.inputs if column.name != "at"]
 
 
 def make_file(path: Path, rows: int) -> None:
@@ -125,11 +136,27 @@ def write_from_a_frame(path: Path, folder: Path) -> None:
 def build_the_profile(path: Path, folder: Path) -> None:
     """As `train` does it, of what `fetch` left."""
     rows = StoredRows(path.with_name("train"), name="train.parquet")
-    columns = [column for column in MODEL.inputs if column.name != "at"]
-    read = parts_of_rows(rows, "at", 7)
-    profile = build_profile_of_parts(read, columns, has_times=True)
+    profile = build_profile_of_parts(parts_of_rows(rows, "at", 7), INPUTS, has_times=True)
     content = json.dumps(profile.to_document(), sort_keys=True).encode()
     (folder / "profile").write_bytes(content)
+
+
+def build_a_shard(path: Path, folder: Path, name: str) -> None:
+    """As the step `profile` does it."""
+    rows = StoredRows(path.with_name("train"), name="train.parquet")
+    count = int(name.rpartition("-")[2])
+    shard = split_profile(INPUTS, count, has_times=True)[read_shard_name(name, count=count)]
+    made = build_shard(parts_of_rows(rows, "at", 7), INPUTS, shard)
+    content = json.dumps(made.to_document(), sort_keys=True).encode()
+    (folder / f"profile-{name}").write_bytes(content)
+
+
+def joined_digest(folder: Path, count: int) -> str:
+    """As the step `record` does it, of what the shards left."""
+    left = [json.loads((folder / f"profile-{name}").read_bytes()) for name in shard_names(count)]
+    whole = join_profiles(INPUTS, [Profile.from_document(each) for each in left])
+    content = json.dumps(whole.to_document(), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_the_feed(path: Path, folder: Path) -> None:
@@ -170,14 +197,17 @@ def left_digest(folder: Path) -> str:
 def measure(way: str, path: Path) -> None:
     """In a process of its own: run one way, and print what it cost."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        WAYS[way](path, Path(folder))
+        if way in WAYS:
+            WAYS[way](path, Path(folder))
+        else:
+            build_a_shard(path, Path(folder), way)
         used = resource.getrusage(resource.RUSAGE_SELF)
         cost = {
             "peak_mb": _peak_mb(),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
             "digest": left_digest(Path(folder))[:16],
         }
-        for name in ("train", "profile") if way in {"parts", "profile"} else ():
+        for name in ("train", "profile", f"profile-{way}") if way not in {"frame", "feed"} else ():
             if Path(folder, name).exists():
                 Path(folder, name).replace(path.with_name(name))
     print(json.dumps(cost))
@@ -190,6 +220,10 @@ def _peak_mb() -> int:
 
 
 def main(given: list[str]) -> None:
+    if "--shards" in given:
+        place = given.index("--shards")
+        measure_shards([int(each) for each in given[:place]], [int(n) for n in given[place + 1 :]])
+        return
     ways = [way for way in WAYS if way != "frame" or "--parts-only" not in given]
     end = ".csv" if "--csv" in given else ".csv.gz" if "--gz" in given else ".parquet"
     found = {}
@@ -198,10 +232,31 @@ def main(given: list[str]) -> None:
             path = Path(folder, f"rows{end}")
             make_file(path, rows)
             for way in ways:
-                command = [sys.executable, __file__, "measure", way, str(path)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                found[f"{rows:,} rows, {end}, {way}"] = json.loads(done.stdout)
+                found[f"{rows:,} rows, {end}, {way}"] = _measured(way, path)
     print(json.dumps(found, indent=1))
+
+
+def measure_shards(sizes: list[int], counts: list[int]) -> None:
+    """The profile in one piece, and in shards; fails if their digests differ."""
+    for rows in sizes or [1_000_000]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "rows.parquet")
+            make_file(path, rows)
+            path.rename(path.with_name("train"))
+            print(f"{rows:,} rows, one piece: {_measured('profile', path)}", flush=True)
+            whole = hashlib.sha256(path.with_name("profile").read_bytes()).hexdigest()
+            for count in counts:
+                for name in shard_names(count):
+                    print(f"{rows:,} rows, {name}: {_measured(name, path)}", flush=True)
+                assert joined_digest(Path(folder), count) == whole
+                print(f"{rows:,} rows, {count} shards: the digest of one piece", flush=True)
+
+
+def _measured(way: str, path: Path) -> dict[str, object]:
+    command = [sys.executable, __file__, "measure", way, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
 
 
 if __name__ == "__main__":

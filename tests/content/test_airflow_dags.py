@@ -115,10 +115,12 @@ def test_the_steps_are_those_of_the_local_runner(dags, name):
     declared = spec["arguments"]["parameters"]
     plan = read_plan(spec, {each["name"]: "x" for each in declared if "value" not in each})
     found = list(dags.steps_of(spec, name))
-    assert [each.name for each in found] == [each.name for each in plan.steps]
-    for here, local in zip(found, plan.steps, strict=True):
+    steps = [step for step in plan.steps if not step.items]
+    assert [each.name for each in found] == [each.name for each in steps]
+    for here, local in zip(found, steps, strict=True):
         assert tuple(here.command) == local.command
-        assert here.environment == local.environment
+        told = {name: text for name, text in local.environment.items() if name != dags.NOT_TOLD}
+        assert here.environment == told
         assert here.when == local.when
         assert here.limit == local.retry.limit
         assert here.template["activeDeadlineSeconds"] == local.deadline_seconds
@@ -220,6 +222,20 @@ def test_a_step_finds_what_another_one_left_wherever_its_template_asks(dags):
     assert as_process == {"MODELYARD_INPUTS": "fetch outputs.inputs"}
 
 
+def test_a_task_of_a_list_is_left_out_and_no_step_is_asked_for_one(dags, pods):
+    spec = RENDERED["train-and-evaluate"]["spec"]
+    assert any(task.get("withParam") for task in spec["templates"][-1]["dag"]["tasks"])
+    steps = {step.name: step for step in dags.steps_of(spec, "train-and-evaluate")}
+    assert "profile" not in steps
+    assert (steps["champion"].before, steps["champion"].runs_after) == (
+        "train",
+        {"Succeeded", "Skipped"},
+    )
+    assert dags.NOT_TOLD == "MODELYARD_SHARDS"
+    assert dags.NOT_TOLD in str(spec)
+    assert dags.NOT_TOLD not in str([pods.pod_of(spec, step) for step in steps.values()])
+
+
 def changed(name: str, change: Any) -> dict[str, Any]:
     spec: dict[str, Any] = copy.deepcopy(RENDERED[name]["spec"])
     change(spec)
@@ -230,7 +246,7 @@ def changed(name: str, change: Any) -> dict[str, Any]:
     ("change", "told"),
     [
         (
-            lambda spec: spec["templates"][-1]["dag"]["tasks"][2].update(depends="fetch"),
+            lambda spec: spec["templates"][-1]["dag"]["tasks"][3].update(depends="fetch"),
             "task champion must depend on train",
         ),
         (
@@ -246,6 +262,18 @@ def changed(name: str, change: Any) -> dict[str, Any]:
         (
             lambda spec: spec["templates"][-1]["dag"]["tasks"][1].pop("arguments"),
             "task train gives no inputs",
+        ),
+        (
+            lambda spec: spec["templates"][-1]["dag"]["tasks"][2].update(
+                withParam="{{tasks.fetch.outputs.parameters.inputs}}"
+            ),
+            "task profile: its list must be one of train, with default []",
+        ),
+        (
+            lambda spec: spec["templates"][1]["outputs"]["parameters"][0]["valueFrom"].pop(
+                "default"
+            ),
+            "task profile: its list must be one of train, with default []",
         ),
     ],
 )

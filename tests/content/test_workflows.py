@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import yaml
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
 from modelyard.adapters.workflows.local_runner import Walk
-from modelyard.adapters.workflows.plan import Plan, Retry
+from modelyard.adapters.workflows.plan import MOST_ITEMS, Plan, Retry
 from modelyard.adapters.workflows.template import read_plan
 from modelyard.cli import load_command, main
+from modelyard.domain.drift.profiling.shards import MOST_SHARDS, shard_names
 from modelyard.render.resources import SCORING_POD, TRAINER_POD
 from unit.render.pairs import real_share
 
@@ -48,12 +50,13 @@ def test_the_committed_releases_are_rendered():
     assert main(["--root", str(ROOT), "render", "--check"]) == 0
 
 
-def test_training_is_six_steps_one_after_the_other_and_the_champions_is_for_another_runtime():
+def test_training_is_seven_steps_one_after_the_other_two_of_which_only_some_models_need():
     steps = plan("train-and-evaluate", **TRAINING).steps
     only_after_success = frozenset({"Succeeded", "Skipped"})
     assert [(step.name, step.runs_after) for step in steps] == [
         ("fetch", frozenset()),
         ("train", only_after_success),
+        ("profile", only_after_success),
         ("champion", only_after_success),
         ("evaluate", only_after_success),
         ("verify", only_after_success),
@@ -65,7 +68,9 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments(monkeypatch
     passed_on = {"inputs": "{{tasks.fetch.outputs.parameters.inputs}}"}
     more = {
         "fetch": {"left": Path("inputs")},
-        **dict.fromkeys(("train", "evaluate", "record"), passed_on),
+        **dict.fromkeys(("evaluate", "record"), passed_on),
+        "train": {**passed_on, "shards": Path("shards")},
+        "profile": {**passed_on, "shard": "{{item}}"},
     }
     for step in plan("train-and-evaluate", **TRAINING).steps:
         scope = {f"workflow.parameters.{key}": value for key, value in TRAINING.items()}
@@ -73,7 +78,7 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments(monkeypatch
         for tag, value in scope.items():
             words = [word.replace(f"{{{{{tag}}}}}", value) for word in words]
         assert words[0] == "modelyard"
-        for variable in ("MODELYARD_INPUTS", "MODELYARD_LEFT"):
+        for variable in ("MODELYARD_INPUTS", "MODELYARD_LEFT", "MODELYARD_SHARDS"):
             monkeypatch.delenv(variable, raising=False)
         for variable, text in step.environment.items():
             monkeypatch.setenv(variable, text)
@@ -93,6 +98,8 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments(monkeypatch
 def test_an_image_from_before_the_digest_of_inputs_runs_each_step_of_training():
     known = {f"--{each}" for each in (*TRAINING, "run")}
     for each in document("train-and-evaluate")["spec"]["templates"]:
+        if each["name"] == "profile":
+            continue
         pod = [
             *each.get("initContainers", ()),
             *([each["container"]] if "container" in each else []),
@@ -101,6 +108,43 @@ def test_an_image_from_before_the_digest_of_inputs_runs_each_step_of_training():
             assert {word.partition("=")[0] for word in words[2:]} <= known
     fetch = plan("train-and-evaluate", **TRAINING).steps[0]
     assert fetch.outputs["inputs"].default == ""  # such a `fetch` leaves none
+
+
+def test_the_profile_is_split_by_a_train_that_was_asked_and_built_by_pods_of_its_image():
+    """An older `train` is asked by a variable, leaves no list, and then no pod runs."""
+    spec = document("train-and-evaluate")["spec"]
+    named = {each["name"]: each for each in spec["templates"]}
+    (task,) = [each for each in named["train-and-evaluate"]["dag"]["tasks"] if "withParam" in each]
+    assert task == {
+        "name": "profile",
+        "template": "profile",
+        "depends": "train",
+        "withParam": "{{tasks.train.outputs.parameters.shards}}",
+        "arguments": {
+            "parameters": [
+                {"name": "inputs", "value": "{{tasks.fetch.outputs.parameters.inputs}}"},
+                {"name": "shard", "value": "{{item}}"},
+            ]
+        },
+    }
+    train, profile = named["train"], named["profile"]
+    assert train["outputs"]["parameters"] == [
+        {"name": "shards", "valueFrom": {"path": "/work/shards", "default": "[]"}}
+    ]
+    assert {"name": "MODELYARD_SHARDS", "value": "shards"} in train["container"]["env"]
+    assert profile["container"]["image"] == train["container"]["image"]
+    assert profile["container"]["envFrom"] == named["evaluate"]["container"]["envFrom"]
+    mounted = {each["mountPath"] for each in profile["container"]["volumeMounts"]}
+    assert mounted == {"/checkout", "/tmp", "/work"}  # and no key that signs
+    assert "podSpecPatch" not in profile  # no GPU and no node of a class
+
+
+def test_the_list_of_most_shards_fits_into_a_termination_message():
+    assert len(json.dumps(shard_names(MOST_SHARDS))) < 4096
+    assert MOST_SHARDS == MOST_ITEMS
+    schema = json.loads((ROOT / "schemas/model.schema.json").read_text())
+    asked = schema["properties"]["drift"]["properties"]["profile_shards"]
+    assert (asked["minimum"], asked["maximum"]) == (1, MOST_SHARDS)
 
 
 def test_steps_that_were_given_no_digest_say_so_and_go_on(capsys, monkeypatch):
@@ -124,11 +168,13 @@ def test_steps_are_tried_again_when_they_could_not_answer_and_never_after_a_no(n
             wait_seconds=5,
             factor=3,
             longest_wait_seconds=60,
+            after_kill=step.name == "profile",
         )
         assert retry.is_wanted(tries=1, exit_code=1)
         assert not retry.is_wanted(tries=1, exit_code=3)
         assert not retry.is_wanted(tries=1, exit_code=None)
         assert not retry.is_wanted(tries=3, exit_code=1)
+        assert retry.is_wanted(tries=1, exit_code=137) is (step.name == "profile")
 
 
 @pytest.mark.parametrize("name", ["train-and-evaluate", "detect-drift"])

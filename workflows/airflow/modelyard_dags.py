@@ -23,7 +23,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule
 
 # Airflow's folder of DAGs may begin further up.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from modelyard_fields import FIELDS, NotTranslatedError, refuse_other_fields
+from modelyard_fields import FIELDS, NOT_TOLD, NotTranslatedError, refuse_other_fields
 from modelyard_steps import (
     ROOT,
     STEPS,
@@ -45,15 +45,24 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
-    """The steps of a workflow, each with the one before it; only a chain is translated."""
+    """The steps of a workflow, each with the one before it; only a chain is translated.
+
+    A task with `withParam` is left out: nothing is left for it. See `modelyard_fields.NOT_TOLD`.
+    """
     templates = {each["name"]: each for each in spec["templates"]}
     known = {"workflow.name", *(f"workflow.parameters.{name}" for name in _params(spec, {}))}
     left: set[str] = set()
+    left_out: dict[str, str] = {}
     before = None
     for task in templates[spec["entrypoint"]]["dag"]["tasks"]:
         where = f"{path} task {task['name']}"
         depends = task.get("depends", "")
-        template = _with_inputs(templates[task["template"]], task, where)
+        depends = left_out.get(depends, depends)
+        if "withParam" in task:
+            _refuse_other_list(task, templates, before, where)
+            left_out[task["name"]] = depends
+            continue
+        template = _with_inputs(_not_told(templates[task["template"]]), task, where)
         if {term.partition(".")[0] for term in depends.split(" || ")} != {before or ""}:
             raise NotTranslatedError(f"{where} must depend on {before}: steps run one by one")
         retry, outputs = template.get("retryStrategy", {}), template.get("outputs", {})
@@ -80,6 +89,30 @@ def steps_of(spec: Mapping[str, Any], path: str) -> Iterator[Step]:
         left |= {f"tasks.{step.name}.outputs.parameters.{name}" for name in step.outputs}
         before = step.name
         yield step
+
+
+def _refuse_other_list(
+    task: Mapping[str, Any], templates: Mapping[str, Any], before: str | None, where: str
+) -> None:
+    """Refuse a list other than one of the step before, which is empty unless it leaves one."""
+    _, name, _, _, output = task["withParam"].strip("{}").split(".")
+    outputs = templates[name].get("outputs", {}).get("parameters", ()) if name == before else ()
+    empty = {each["name"] for each in outputs if each["valueFrom"].get("default") == "[]"}
+    if task.get("depends") != before or output not in empty:
+        raise NotTranslatedError(f"{where}: its list must be one of {before}, with default []")
+
+
+def _not_told(template: Mapping[str, Any]) -> dict[str, Any]:
+    """The template without the variable that asks for a list."""
+
+    def cut(container: Mapping[str, Any]) -> dict[str, Any]:
+        env = [each for each in container.get("env", ()) if each["name"] != NOT_TOLD]
+        return {**container, "env": env} if "env" in container else dict(container)
+
+    found = {**template, "container": cut(template["container"])}
+    if "initContainers" in template:
+        found["initContainers"] = [cut(each) for each in template["initContainers"]]
+    return found
 
 
 def _with_inputs(

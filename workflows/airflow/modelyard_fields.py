@@ -6,11 +6,13 @@ import re
 from typing import Any
 
 FOLLOWED, POD, OTHERWISE = "followed", "part of the pod", "Airflow has its own"
+LEFT_OUT = "its task is left out: the step before is not told that it may leave a list"
 
 _PARAMETERS = {"parameters": {"name": FOLLOWED, "value": FOLLOWED}}
 _TASK = {
     "arguments": _PARAMETERS,
     **dict.fromkeys(("name", "template", "depends", "when"), FOLLOWED),
+    "withParam": LEFT_OUT,
 }
 _TEMPLATE = {
     "activeDeadlineSeconds": FOLLOWED,
@@ -62,13 +64,19 @@ FIELDS: dict[str, Any] = {
 PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT")
 """The variables of a container that a step gets as a process too; others are of its pod."""
 
+NOT_TOLD = "MODELYARD_SHARDS"
+"""The variable that lets a step leave a list for a task with `withParam`; without it, none is."""
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _WORD = r"(?:\{\{[\w.-]+\}\}|[A-Za-z_]\w*)"
 _FORMS = {
     "name": _NAME,
     "depends": rf"{_NAME}|{_NAME}\.(?:Succeeded|Failed)(?: \|\| {_NAME}\.(?:Succeeded|Failed))*",
     "when": rf"{_WORD} == {_WORD}(?: \|\| {_WORD} == {_WORD})*",
-    "expression": re.escape("asInt(lastRetry.exitCode) == 1"),
+    "expression": re.escape("asInt(lastRetry.exitCode) == 1")
+    + "|"
+    + re.escape("asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"),  # of what is left out
+    "withParam": r"\{\{tasks\.[\w-]+\.outputs\.parameters\.[\w-]+\}\}",
     "strategy": "OnWorkflowSuccess",
     "concurrencyPolicy": "Forbid",
     **dict.fromkeys(("cap", "duration"), r"\d+[smh]"),

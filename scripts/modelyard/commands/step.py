@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +114,37 @@ def trainer(apart: Path) -> None:
 @step.command()
 @_job_options
 @_inputs_option
+@click.option(
+    "--shards",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="MODELYARD_SHARDS",
+    help="Write to this file the JSON list of the shards of the drift profile that `step profile`"
+    " has to build; empty if model.yaml asks for one piece, which is built here."
+    " [env: MODELYARD_SHARDS]",
+)
 @pass_services
-def train(services: Services, /, **options: Any) -> None:
+def train(services: Services, /, *, shards: Path | None, **options: Any) -> None:
     """Run the model's trainer in a clean environment and seal its artifact."""
     from modelyard.operations.training.job import run_step
-    from modelyard.operations.training.train import train_model as run
+    from modelyard.operations.training.train import train_model
 
-    run_step("train", run, _job(services, options))
+    run = partial(train_model, may_split=shards is not None)
+    split = run_step("train", run, _job(services, options))
+    if shards is not None:
+        shards.write_text(json.dumps(split))
+
+
+@step.command()
+@_job_options
+@_inputs_option
+@click.option("--shard", required=True, help="The shard, such as 2-of-8.")
+@pass_services
+def profile(services: Services, /, *, shard: str, **options: Any) -> None:
+    """Build one shard of the drift profile; `record` puts them together."""
+    from modelyard.operations.drift.training_profile import put_shard
+    from modelyard.operations.training.job import run_step
+
+    run_step("profile", partial(put_shard, name=shard), _job(services, options))
 
 
 @step.command()

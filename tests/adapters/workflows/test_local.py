@@ -232,7 +232,7 @@ def test_waits_longer_before_each_further_try_but_never_longer_than_the_cap(tmp_
     clock = SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic)
     monkeypatch.setattr(local_runner, "time", clock)
     Walk(plan, name="w-1", folder=tmp_path, root=tmp_path, report=lambda: None).run()
-    assert pauses == [0.1, 0.2, 0.2]
+    assert pauses == pytest.approx([0.1, 0.2, 0.2], abs=0.02)
 
 
 # Time.
@@ -475,7 +475,7 @@ def retries(**change: Any) -> dict[str, Any]:
         ),
         (
             retries(expression="retries < 3"),
-            '.retryStrategy.expression: "retries < 3" must be asInt(lastRetry.exitCode) == 1',
+            '.retryStrategy.expression: "retries < 3" is not one of asInt(lastRetry',
         ),
         ({"retryStrategy": {"limit": 2}}, ".retryStrategy: backoff is missing"),
         ({"outputs": {"artifacts": []}}, ".outputs.artifacts: is not known here"),

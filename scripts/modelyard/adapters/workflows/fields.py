@@ -10,7 +10,10 @@ from modelyard.domain.problem import Path, format_path
 from modelyard.errors import Refused
 
 ONLY_COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
-"""The one retry expression: exit code 1 means "could not answer", so another try may help."""
+"""Exit code 1 means "could not answer", so another try may help."""
+
+OR_KILLED = "asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"
+"""The other retry expression: also after something else ended the step."""
 
 _HINT = "leave it out of the workflow, or set workflows: argo in modelyard.yaml"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -41,7 +44,7 @@ _DURATION = _matching(r"\d+[smh]", "a duration is written 30s, 5m or 1h")
 # pods here.
 _IGNORED: dict[str, Any] = {}
 
-PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT")
+PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT", "MODELYARD_SHARDS")
 """The variables of a container that its step gets here too."""
 
 _CONTAINER = _mapping(
@@ -86,7 +89,7 @@ _RETRY = _mapping(
         duration=_DURATION,
         factor={"type": "integer", "minimum": 1},
     ),
-    expression={"const": ONLY_COULD_NOT_ANSWER},
+    expression={"enum": [ONLY_COULD_NOT_ANSWER, OR_KILLED]},
     limit={"type": "integer", "minimum": 0},
 )
 _GIVEN = _mapping("name value", name=_TEXT, value=_TEXT)
@@ -102,6 +105,10 @@ _TASK = _mapping(
     when=_matching(
         rf"{_WORD} == {_WORD}( \|\| {_WORD} == {_WORD})*",
         "a condition is written `{{tasks.a.outputs.parameters.b}} == word || ...`",
+    ),
+    withParam=_matching(
+        r"\{\{tasks\.[\w-]+\.outputs\.parameters\.[\w-]+\}\}",
+        "a list is written `{{tasks.a.outputs.parameters.b}}`",
     ),
 )
 

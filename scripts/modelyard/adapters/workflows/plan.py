@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelyard.errors import Refused
 
+ITEM = "item"
+"""The tag of the word that a step of a list runs for."""
+
+MOST_ITEMS = 64
+"""More pods than this for one step are taken for a mistake."""
+
+_ITEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _TAG = re.compile(r"\{\{([^{}]*)\}\}")
 _COULD_NOT_ANSWER = 1  # exit code, see errors.py
+_KILLED = (137, 143)  # by SIGKILL and SIGTERM; see `fields.OR_KILLED`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +30,19 @@ class Retry:
         wait_seconds: Before the second try.
         factor: How much longer before each further one.
         longest_wait_seconds: What the wait never exceeds.
+        after_kill: Whether one that something else ended is tried again too.
     """
 
     limit: int = 0
     wait_seconds: float = 0.0
     factor: int = 1
     longest_wait_seconds: float = 0.0
+    after_kill: bool = False
 
     def is_wanted(self, *, tries: int, exit_code: int | None) -> bool:
         """Whether it is tried again after this many tries and the last one's exit code, if any."""
-        return exit_code == _COULD_NOT_ANSWER and tries <= self.limit
+        may_help = exit_code in (_COULD_NOT_ANSWER, *(_KILLED if self.after_kill else ()))
+        return may_help and tries <= self.limit
 
     def wait(self, *, tries: int) -> float:
         """Seconds before the next try."""
@@ -64,6 +76,8 @@ class Step:
         when: Pairs of words; it is skipped unless one pair is equal. Empty for no condition.
         retry: When it is tried again.
         deadline_seconds: How long one try may take, or None.
+        items: A tag whose value is a JSON list of words; the step runs for each of them, side by
+            side, with the word as its `ITEM`. Empty to run once.
     """
 
     name: str
@@ -74,6 +88,7 @@ class Step:
     when: tuple[tuple[str, str], ...] = ()
     retry: Retry = field(default_factory=Retry)
     deadline_seconds: float | None = None
+    items: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +134,27 @@ def condition_holds(when: tuple[tuple[str, str], ...], scope: Mapping[str, str])
         if not word.isidentifier():
             raise Refused(f"when compares {word!r}: Argo takes it for a calculation, not a word")
     return not pairs or any(left == right for left, right in pairs)
+
+
+def read_items(text: str, scope: Mapping[str, str]) -> list[str]:
+    """The words of a list that an earlier step left.
+
+    Raises:
+        Refused: It is no JSON list of words, or has more of them than a workflow may run.
+    """
+    value = fill_tags(text, scope)
+    try:
+        items = json.loads(value)
+    except ValueError:
+        items = None
+    # They become names of files here, and parts of the names of nodes in Argo.
+    if not isinstance(items, list) or not all(
+        isinstance(each, str) and _ITEM.fullmatch(each) for each in items
+    ):
+        raise Refused(f"{text} is {value[:100]!r}: expected a JSON list of words")
+    if len(items) > MOST_ITEMS:
+        raise Refused(f"{text} has {len(items)} words: at most {MOST_ITEMS} run side by side")
+    return items
 
 
 def tags_of(*texts: str) -> set[str]:

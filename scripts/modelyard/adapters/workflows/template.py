@@ -6,8 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from modelyard.adapters.workflows.fields import PASSED_ON, Unsupported, refuse_other_fields
+from modelyard.adapters.workflows.fields import (
+    OR_KILLED,
+    PASSED_ON,
+    Unsupported,
+    refuse_other_fields,
+)
 from modelyard.adapters.workflows.plan import (
+    ITEM,
     Output,
     Plan,
     Retry,
@@ -45,7 +51,12 @@ def read_plan(spec: Mapping[str, Any], given: Mapping[str, str]) -> Plan:
         _refuse_other_order(task, steps, (*path, "depends"))
         left = {f"tasks.{each.name}.outputs.parameters.{o}" for each in steps for o in each.outputs}
         texts = (*step.command, *step.environment.values())
-        _refuse_unknown_tags(texts, left | known, ("templates", index, "container"))
+        item = {ITEM} if step.items else set()
+        _refuse_unknown_tags(texts, left | known | item, ("templates", index, "container"))
+        _refuse_unknown_tags([step.items], left, (*path, "withParam"))
+        if step.items and step.outputs:
+            where = ("templates", index, "outputs")
+            raise Unsupported(where, f"{step.name} runs for each of a list, so it may leave none")
         _refuse_unknown_tags([w for pair in step.when for w in pair], left | known, (*path, "when"))
         steps.append(step)
     return Plan(
@@ -88,6 +99,7 @@ def _step(task: Mapping[str, Any], template: Mapping[str, Any], path: Path) -> S
         when=tuple(_words(each) for each in when.split(" || ")) if when else (),
         retry=_retry(template.get("retryStrategy")),
         deadline_seconds=template.get("activeDeadlineSeconds"),
+        items=task.get("withParam", ""),
     )
 
 
@@ -128,6 +140,7 @@ def _retry(strategy: Mapping[str, Any] | None) -> Retry:
         wait_seconds=_seconds(backoff["duration"]),
         factor=backoff["factor"],
         longest_wait_seconds=_seconds(backoff["cap"]),
+        after_kill=strategy["expression"] == OR_KILLED,
     )
 
 

@@ -339,6 +339,8 @@ class DriftPolicy:
         least_rows: A window with fewer rows is not compared.
         late_days: Days without new rows in the feed that are an incident; 0 for never, None for a
             window and the usual time between two files.
+        profile_shards: Pods that build the profile of the training data side by side; 1 for the
+            step that trains.
     """
 
     window_days: int = 7
@@ -347,6 +349,7 @@ class DriftPolicy:
     held_out_days: int = 21
     least_rows: int = 500
     late_days: int | None = None
+    profile_shards: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from modelyard.domain.specs.record import (
 )
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import Refused
+from modelyard.operations.drift.training_profile import SHARDS, merge_profile
 from modelyard.operations.training.job import OUTCOME, Job
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def _record(job: Job) -> Record:
     from modelyard.adapters.specs.documents import build_spec
 
     artifact, evaluation = job.read_document(ARTIFACT), job.read_document("evaluation.json")
+    if SHARDS in artifact:
+        artifact |= merge_profile(job, artifact)
     blank = job.blank_record(build_spec(Verdict, evaluation["verdict"]))
     # An evaluation that version 0.1 left has no verdict on the contract.
     champion, contract = evaluation["champion"], evaluation.get("contract")

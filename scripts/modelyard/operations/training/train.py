@@ -8,10 +8,9 @@ import logging
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.environments import Runtime
@@ -19,8 +18,8 @@ from modelyard.adapters.store.signatures import sign_artifact
 from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.signatures import key_hint
-from modelyard.domain.specs.record import describe_not_watched
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.drift.training_profile import SHARDS, put_profile, split_of
 from modelyard.operations.runtimes.closed_in import reach_of_model
 from modelyard.operations.runtimes.scoring import Artifact, measured_alone, score_tables
 from modelyard.operations.signing.keys import find_key, refuse_key_beside_code, refuse_reachable_key
@@ -48,10 +47,17 @@ def bring_inputs(job: Job) -> None:
     bring_order(job, Path(os.environ[APART]), lambda folder: _write_inputs(job, folder))
 
 
-def train_model(job: Job) -> None:
+def train_model(job: Job, *, may_split: bool = False) -> tuple[str, ...]:
     """Run the trainer; store its model with `serving.json` and `golden.json` as the artifact.
 
     In a pod the trainer ran already, in a container of its own.
+
+    Args:
+        job: The job.
+        may_split: Whether steps after this one build the shards of the drift profile.
+
+    Returns:
+        The names of these shards; none if the profile was built here.
     """
     apart = os.environ.get(APART)
     runtime = job.find_runtime()
@@ -81,6 +87,7 @@ def train_model(job: Job) -> None:
         if key is not None:
             names = {"model": job.model_name, "version": job.version}
             sign_artifact(job.store, sealed.folder, key, **names)
+        split = split_of(job, sealed.description.inputs) if may_split else ()
         job.put_document(
             "artifact.json",
             {
@@ -89,12 +96,17 @@ def train_model(job: Job) -> None:
                 "format": sealed.description.format,
                 "inputs": list(sealed.description.inputs),
                 "signed_by": None if key is None else key_hint(key.public),
-                **_put_profile(job, rows, sealed.description.inputs),
+                **(
+                    {SHARDS: len(split)}
+                    if split
+                    else put_profile(job, rows, sealed.description.inputs)
+                ),
                 "golden": job.store.put_evidence((sealed.folder / GOLDEN).read_bytes()),
                 "runtime": job.describe_runtime(sealed.measured),
             },
         )
     logger.info("artifact %s, %d bytes", sealed.digest, sealed.description.size)
+    return split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,27 +192,3 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.read())
         target.chmod(member.mode & 0o755)
-
-
-def _put_profile(job: Job, rows: StoredRows, inputs: Iterable[str]) -> dict[str, Any]:
-    """Store the drift profile; returns its digest, and what drift will not see by it."""
-    from modelyard.adapters.store.training_parts import parts_of_rows
-    from modelyard.domain.drift.profiling.build import build_profile_of_parts
-    from modelyard.domain.drift.watched.not_watched import find_not_watched
-
-    timestamp = job.model.data.timestamp
-    names = set(inputs)
-    columns = tuple(column for column in job.model.inputs if column.name in names)
-    read = parts_of_rows(rows, timestamp, job.model.drift.window_days)
-    profile = build_profile_of_parts(read, columns, has_times=timestamp is not None)
-    # A feed has rows that no label comes for too; training left them out.
-    seen = 1 + job.read_document("data.json")["unlabelled"] / len(rows)
-    profile = replace(profile, block_rows=tuple(round(n * seen) for n in profile.block_rows))
-    hidden = find_not_watched(profile, columns, job.model.drift, has_days=timestamp is not None)
-    for warning in describe_not_watched(hidden):
-        logger.warning("%s: drift does not watch %s", job.version, warning)
-    content = json.dumps(profile.to_document(), sort_keys=True).encode()
-    return {
-        "profile": job.store.put_evidence(content),
-        "not_watched": [asdict(each) for each in hidden],
-    }

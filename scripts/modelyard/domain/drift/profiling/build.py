@@ -18,6 +18,7 @@ from modelyard.domain.drift.profiling.habits import read_habits
 from modelyard.domain.drift.profiling.levels import LevelRows
 from modelyard.domain.drift.profiling.numbers import NumberRows
 from modelyard.domain.drift.profiling.parts import Collected, Part, ReadParts
+from modelyard.domain.drift.profiling.shards import ProfileShard, split_profile, watched_columns
 from modelyard.domain.drift.row_keys import row_keys, share_of_runs
 from modelyard.domain.specs.column_values import Array, Table, count_rows
 from modelyard.domain.specs.contract import Column
@@ -52,7 +53,7 @@ def build_profile(
     Raises:
         CannotAnswer: A column is missing, or `blocks` has another length than the table.
     """
-    absent = [each.name for each in _watched(columns) if each.name not in table]
+    absent = [each.name for each in watched_columns(columns) if each.name not in table]
     if absent or len(blocks) != count_rows(table):
         raise CannotAnswer(
             f"drift profile: {count_rows(table)} rows, {len(blocks)} block ids, columns without "
@@ -80,33 +81,42 @@ def build_profile_of_parts(
         columns: Columns to watch; timestamps are skipped.
         has_times: Whether the rows have times.
     """
-    watched = _watched(columns)
+    (whole,) = split_profile(columns, 1, has_times=has_times)
+    return build_shard(read, columns, whole)
+
+
+def build_shard(read: ReadParts, columns: Sequence[Column], shard: ProfileShard) -> Profile:
+    """The part of the profile that a shard has to make, as a profile of its columns.
+
+    Args:
+        read: Reads the rows: all of them, in every shard.
+        columns: Columns to watch; timestamps are skipped.
+        shard: The shard.
+    """
+    watched = watched_columns(columns)
     calendar = read_calendar(read)
-    numbers = [NumberRows(c, calendar) for c in watched if c.type in {"number", "integer"}]
-    levels = [LevelRows(c, calendar) for c in watched if c.type not in {"number", "integer"}]
-    repeated = _read_first(read, watched, calendar, numbers, levels, has_times=has_times)
+    own = [column for column in watched if column.name in shard.columns]
+    numbers = [NumberRows(c, calendar) for c in own if c.type in {"number", "integer"}]
+    levels = [LevelRows(c, calendar) for c in own if c.type not in {"number", "integer"}]
+    read_too = watched if shard.has_repeated else own
+    repeated = _read_first(read, read_too, calendar, numbers, levels, has_keys=shard.has_repeated)
     profiles: dict[str, ColumnProfile] = {}
     together = max(1, _MOST_COUNTS // max(1, calendar.blocks * _BINS))
-    for first in range(0, len(watched), together):
-        names = {column.name for column in watched[first : first + together]}
-        own: list[NumberRows | LevelRows] = [*numbers, *levels]
-        own = [each for each in own if each.column.name in names]
-        _read_counts(read, calendar, own)
-        for each in own:
+    for first in range(0, len(own), together):
+        names = {column.name for column in own[first : first + together]}
+        counted: list[NumberRows | LevelRows] = [*numbers, *levels]
+        counted = [each for each in counted if each.column.name in names]
+        _read_counts(read, calendar, counted)
+        for each in counted:
             profiles[each.column.name] = each.profile()
     return Profile(
         rows=calendar.rows,
         blocks=calendar.blocks,
-        columns=tuple(profiles[column.name] for column in watched),
+        columns=tuple(profiles[column.name] for column in own),
         block_rows=calendar.raised_rows,
         repeated=repeated,
-        habits=read_habits(read, watched, calendar) if has_times else (),
+        habits=read_habits(read, watched, calendar) if shard.has_habits else (),
     )
-
-
-def _watched(columns: Sequence[Column]) -> list[Column]:
-    # Timestamps always move, so their drift would mean nothing.
-    return [column for column in columns if column.type != "timestamp"]
 
 
 def _read_first(
@@ -116,19 +126,21 @@ def _read_first(
     numbers: Sequence[NumberRows],
     levels: Sequence[LevelRows],
     *,
-    has_times: bool,
+    has_keys: bool,
 ) -> float | None:
     """Read the ranges and levels of all columns; returns the share of rows that are there twice."""
-    keys = Collected(calendar.rows if has_times else 0, np.uint64)
+    if not (watched or has_keys):
+        return None
+    keys = Collected(calendar.rows if has_keys else 0, np.uint64)
     for part in read([column.name for column in watched]):
         blocks = calendar.blocks_of(part)
         for number in numbers:
             number.add_range(part.table[number.column.name], blocks)
         for level in levels:
             level.add_levels(part.table[level.column.name], blocks)
-        if has_times:
+        if has_keys:
             keys.add(row_keys(part.table, watched, times=part.times))
-    return round(share_of_runs(keys.in_order()), 6) if has_times else None
+    return round(share_of_runs(keys.in_order()), 6) if has_keys else None
 
 
 def _read_counts(
