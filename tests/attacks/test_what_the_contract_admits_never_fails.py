@@ -48,9 +48,9 @@ from modelyard.domain.specs.model import (
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import OverLimit, Refused
 from modelyard.operations.drift.feed import read_feed, read_windows
-from modelyard.operations.drift.training_profile import put_profile
 from modelyard.operations.training.fetch import fetch_inputs
 from modelyard.operations.training.pins import DataRoot
+from modelyard.operations.training.profile.build import put_profile
 from modelyard.serving.documents import Serving, Training, json_rows
 from modelyard.serving.inputs import read_request, tensors_of_rows
 from modelyard.serving.predictor import _TYPES, _WITHOUT_NULL, _conform, columns_of

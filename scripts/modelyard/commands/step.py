@@ -141,8 +141,8 @@ def train(services: Services, /, *, shards: Path | None, **options: Any) -> None
 @pass_services
 def profile(services: Services, /, *, shard: str, **options: Any) -> None:
     """Build one shard of the drift profile; `record` puts them together."""
-    from modelyard.operations.drift.training_profile import put_shard
     from modelyard.operations.training.job import run_step
+    from modelyard.operations.training.profile.build import put_shard
 
     run_step("profile", partial(put_shard, name=shard), _job(services, options))
 

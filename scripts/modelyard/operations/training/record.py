@@ -22,8 +22,8 @@ from modelyard.domain.specs.record import (
 )
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import Refused
-from modelyard.operations.drift.training_profile import SHARDS, merge_profile
 from modelyard.operations.training.job import OUTCOME, Job
+from modelyard.operations.training.profile.build import SHARDS, merge_profile
 
 logger = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.signatures import key_hint
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.drift.training_profile import SHARDS, put_profile, split_of
 from modelyard.operations.runtimes.closed_in import reach_of_model
 from modelyard.operations.runtimes.scoring import Artifact, measured_alone, score_tables
 from modelyard.operations.signing.keys import find_key, refuse_key_beside_code, refuse_reachable_key
 from modelyard.operations.training.apart import APART, bring_order, read_trained
 from modelyard.operations.training.job import Job
+from modelyard.operations.training.profile.build import SHARDS, put_profile, split_of
 from modelyard.operations.training.trainer import (
     check_trained,
     order_of,

@@ -26,22 +26,22 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, DriftPolicy, Target, Task
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.drift.training_profile import (
+from modelyard.operations.reconcile.runs import outcome_of
+from modelyard.operations.training.fetch import fetch_inputs
+from modelyard.operations.training.job import Job
+from modelyard.operations.training.profile.build import (
     SHARDS,
     merge_profile,
     put_profile,
     put_shard,
     split_of,
 )
-from modelyard.operations.reconcile.runs import outcome_of
-from modelyard.operations.training.fetch import fetch_inputs
-from modelyard.operations.training.job import Job
 from modelyard.operations.training.train import train_model
 from operations.training_job import job_of, make_checkout, model_of
 from operations.wine_repository import commit, job_at, make_repository
 from serving.running import preloaded_socket
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 RENDERED = ROOT / "environments/platform/manifests/workflows/train-and-evaluate.yaml"
 INPUTS = ("at", "x", "n", "c", "b")
 COLUMNS = (

@@ -1,0 +1,1 @@
+"""The drift profile of a training: in one piece, or of shards."""
