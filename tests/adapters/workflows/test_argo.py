@@ -26,6 +26,17 @@ def test_a_step_that_was_tried_again_is_one_step_and_what_never_ran_is_none():
     assert steps_of(NODES) == {"fetch": Phase.SUCCEEDED, "train": Phase.FAILED}
 
 
+def test_each_word_of_a_list_is_a_step_and_the_group_of_them_is_none():
+    shard = "profile(0:1-of-8)"
+    nodes = {
+        "g": node("TaskGroup", "profile", "Running", children=["r"]),
+        "r": node("Retry", shard, "Running", children=["p"]),
+        "p": node("Pod", f"{shard}(0)", "Error"),
+    }
+    assert steps_of(nodes) == {shard: Phase.RUNNING}
+    assert steps_of({"s": node("Skipped", "profile", "Skipped")}) == {}
+
+
 def test_a_step_without_retries_is_its_pod():
     assert steps_of({"p": node("Pod", "compare", "Running")}) == {"compare": Phase.RUNNING}
 
@@ -54,5 +65,7 @@ def test_a_step_that_used_too_much_memory_is_told_its_limit_and_what_raises_it()
     raised = "it used more memory than 4Gi: raise trainer.resources.memory in model.yaml"
     assert out_of_memory(killed, pod) == raised
     assert "server.resources.memory" in out_of_memory({**killed, "displayName": "verify"}, pod)
+    shard = {**killed, "displayName": "profile(0:1-of-8)(2)"}
+    assert "4Gi: with drift.profile_shards: 1 in model.yaml it is" in out_of_memory(shard, pod)
     assert out_of_memory({**killed, "displayName": "record"}, pod).endswith("memory than 4Gi")
     assert out_of_memory({**killed, "message": "Error (exit code 1)"}, pod) == ""
