@@ -248,6 +248,24 @@ def test_without_git_a_release_can_fail_but_not_pass(yard):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "file", ["environments/canary/environment.yaml", f"models/{MODEL}/model.yaml"]
+)
+def test_by_rules_that_cannot_be_read_a_release_can_fail_but_not_pass(yard, file):
+    restored = yard.facts("production").release
+    release = put(yard)
+    observe(yard)
+    yard.commit({file: b"name: ["})
+    with judging(yard.workspace()) as client:
+        outcome, reason = client.outcome(release)
+        assert outcome == "inconclusive"
+        assert reason.startswith(f"{file} cannot be read; the judge's verdict is pass: ")
+        assert client.outcome(restored, "production")[0] == "pass"
+        yard.broken.add("v2")
+        assert client.outcome(release)[0] == "fail"
+
+
+@pytest.mark.long
 def test_a_git_server_that_hangs_keeps_nobody_from_failing(yard, monkeypatch):
     release = put(yard)
     observe(yard)

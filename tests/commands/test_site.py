@@ -187,18 +187,26 @@ def test_a_model_that_cannot_be_read_keeps_its_row_and_its_pages(played, tmp_pat
     run(yard, "site", "--out", str(site))
     yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
 
-    again = run(yard, "site", "--out", str(site))
-    anew = run(yard, "site", "--out", str(tmp_path / "anew"))
+    for out in (site, tmp_path / "anew"):
+        assert run(yard, "site", "--out", str(out)).code == 0
+        assert all((out / name).is_file() for name in PAGES)
+        fleet = Reader((out / "index.html").read_text("utf-8"))
+        assert "1 files of the main branch cannot be read: modelyard validate" in words(fleet)
+        assert f"models/{MODEL}/index.html" in [attrs.get("href") for _, attrs in fleet.tags]
 
-    assert again.lines == [f"1 model, pages of 0 made anew: {site / 'index.html'}"]
-    assert all((site / name).is_file() for name in PAGES)
+
+def test_a_model_that_never_could_be_read_has_a_row_and_no_pages(played, tmp_path):
+    yard, site = played[0].copy(tmp_path / "yard"), tmp_path / "site"
+    pin = yard.read(f"environments/production/releases/{MODEL}.yaml")
+    new = "environments/production/releases/new.yaml"
+    yard.commit({"models/new/model.yaml": b"name: new\n", new: pin})
+
+    assert run(yard, "site", "--out", str(site)).code == 0
+
     fleet = Reader((site / "index.html").read_text("utf-8"))
-    assert f"v1: models/{MODEL}/model.yaml cannot be read" in words(fleet)
-    assert f"models/{MODEL}/index.html" in [attrs.get("href") for _, attrs in fleet.tags]
-    assert anew.code == 0
-    page = Reader((tmp_path / "anew" / "index.html").read_text("utf-8"))
-    assert f"v1: models/{MODEL}/model.yaml cannot be read" in words(page)
-    assert "a" not in [tag for tag, attrs in page.tags if "models/" in (attrs.get("href") or "")]
+    assert "v1: models/new/model.yaml cannot be read" in words(fleet)
+    links = [attrs.get("href") or "" for tag, attrs in fleet.tags if tag == "a"]
+    assert not any("models/new" in link for link in links)
 
 
 def test_a_folder_of_something_else_is_left_alone(played, tmp_path):

@@ -363,9 +363,15 @@ def test_specs_that_cannot_be_read_are_counted_and_block_their_pull_requests(yar
 
     assert told["problems"] == 1
     assert told["pulls"][0]["waits_for"] == ["valid specs on the main branch: modelyard validate"]
-    assert run(yard, "status").lines[-1] == (
-        "1 file of the main branch cannot be read: modelyard validate"
+    (row,) = told["unreadable"]
+    assert (row["file"], row["line"], row["stands_in_before"]) == (
+        f"models/{MODEL}/heldout/recent.yaml",
+        1,
+        None,
     )
+    shown = " ".join(run(yard, "status").lines)
+    assert "Cannot be read on the main branch: nothing is promoted" in shown
+    assert f"{row['file']} 1 {row['what']} nothing modelyard validate" in shown
 
 
 def test_another_models_unreadable_release_blocks_no_pull_request_of_this_one(yard):

@@ -259,7 +259,7 @@ def find_root() -> Path:
         return _checked_root(given.root)
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / SETTINGS).is_file():
+        if (folder / SETTINGS).is_file() or _had_settings(folder):
             return folder
     raise CannotAnswer(
         f"no {SETTINGS} in {here} or any folder above it",
@@ -298,7 +298,14 @@ def find_services() -> Services:
     return context.obj
 
 
+def _had_settings(folder: Path) -> bool:
+    """Whether this is the root of a checkout whose settings a commit deleted."""
+    from modelyard.operations.services import committed_settings
+
+    return (folder / ".git").exists() and committed_settings(folder) is not None
+
+
 def _checked_root(folder: Path) -> Path:
-    if not (folder / SETTINGS).is_file():
+    if not ((folder / SETTINGS).is_file() or _had_settings(folder)):
         raise CannotAnswer(f"{folder} has no {SETTINGS}", hint="--root is a checkout's top folder")
     return folder.resolve()

@@ -29,7 +29,7 @@ def list_(services: Services, /) -> None:
     from modelyard.operations.workspace import workspace_of
 
     workspace = workspace_of(services)
-    catalog = workspace.catalog(workspace.main())
+    catalog = workspace.watched_specs(workspace.main()).catalog
     running, errors = False, list[YardError]()
     for environment, model in sorted(catalog.releases):
         version = catalog.releases[environment, model].version

@@ -70,14 +70,16 @@ def _tables(report: dict[str, Any]) -> list[object]:
         ("Frozen", ("environment", "by", "until", "reason", "next"), _freezes(report)),
         ("Incidents, newest first", ("model", "at", "what"), _incidents(report)),
         ("Rules changed by a push", ("file", "what", "next"), _pushed_rules(report)),
+        (
+            "Cannot be read on the main branch: nothing is promoted",
+            ("file", "line", "what", "what goes back goes by", "next"),
+            _unreadable(report),
+        ),
         ("Training", ("model", "version", "attempt", "state", "next"), _trainings(report)),
         ("Open pull requests", ("", "title", "waits for", "next"), _pulls(report)),
     ):
         if rows:
             parts.append(make_table(title, columns, rows))
-    if report["problems"]:
-        files = "1 file" if report["problems"] == 1 else f"{report['problems']} files"
-        parts.append(f"{files} of the main branch cannot be read: modelyard validate")
     return parts
 
 
@@ -123,6 +125,18 @@ def _overrides(report: dict[str, Any]) -> list[list[object]]:
         [each["model"], each["version"], each["by"], _time(each["until"]), each["reason"]]
         for each in report["overrides"]
     ]
+
+
+def _unreadable(report: dict[str, Any]) -> list[list[object]]:
+    return [
+        [each["file"], each["line"], each["what"], _stand_in(each), each["next"]]
+        for each in report["unreadable"]
+    ]
+
+
+def _stand_in(unreadable: dict[str, Any]) -> str:
+    commit = unreadable["stands_in_before"]
+    return f"the file before commit {commit[:10]}" if commit else "nothing"
 
 
 def _trusted(report: dict[str, Any]) -> list[list[object]]:

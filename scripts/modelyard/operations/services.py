@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from modelyard.domain.specs.paths import SETTINGS
 from modelyard.domain.specs.repository import ForgeKind, Repository, WorkflowsKind
 from modelyard.errors import CannotAnswer
 from modelyard.ports import Services
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from modelyard.adapters.git.repository import Git
@@ -20,12 +23,13 @@ def services_for(root: Path) -> Services:
     """Return the adapters that `modelyard.yaml` of this checkout chooses.
 
     Raises:
-        CannotAnswer: The file cannot be read, or chooses an adapter that does not exist yet.
+        CannotAnswer: The file cannot be read, and not because of a commit, or it chooses an adapter
+            that does not exist yet.
     """
     from modelyard.adapters.clock import SystemClock
     from modelyard.adapters.git.repository import Git
 
-    repository = repository_of(root)
+    repository = _repository_to_work_with(root)
     clock = SystemClock()
     pulls, desk = _forge(Git(root), repository, clock)
     return Services(
@@ -54,6 +58,39 @@ def repository_of(root: Path) -> Repository:
     except OSError as error:
         raise CannotAnswer(f"cannot read {file}: {error.strerror}") from error
     return read_spec(Repository, text, name=SETTINGS)
+
+
+def _repository_to_work_with(root: Path) -> Repository:
+    """The settings; where a commit broke the file, as they were before, and a warning.
+
+    A watcher that starts again in such a checkout has to roll back all the same. What goes forward
+    is refused by the main branch's own file.
+    """
+    try:
+        return repository_of(root)
+    except CannotAnswer as error:
+        found = committed_settings(root)
+        if found is None:
+            raise
+        repository, commit = found
+        logger.warning("%s; this works by the file before commit %s", error.message, commit[:10])
+        return repository
+
+
+def committed_settings(root: Path) -> tuple[Repository, str] | None:
+    """The settings as readable last, and the commit before which; None if no commit broke them."""
+    from modelyard.adapters.git.repository import Git
+    from modelyard.adapters.specs.last_readable import read_last
+    from modelyard.errors import YardError
+
+    git, file, name = Git(root), root / SETTINGS, f"HEAD:{SETTINGS}"
+    try:
+        # Somebody who edits the file is told what is wrong with it, and nothing is done by another.
+        if git.read_many([name])[name] != (file.read_bytes() if file.exists() else None):
+            return None
+        return read_last(git, git.rev_parse("HEAD"), "Repository", SETTINGS, name=None)
+    except (YardError, OSError):  # it is in no repository
+        return None
 
 
 def _forge(git: Git, repository: Repository, clock: Clock) -> tuple[PullRequests, Desk]:

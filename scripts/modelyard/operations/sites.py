@@ -76,7 +76,7 @@ def _site(workspace: Workspace, *, create: bool) -> Site | None:
 
 def _has_servers(workspace: Workspace) -> bool:
     """Whether servers of any release are known here, running or not."""
-    catalog = workspace.catalog(workspace.main())
+    catalog = workspace.watched_specs(workspace.main()).catalog
     observe = workspace.services.cluster.observe
     for name in sorted({name for name, _ in catalog.releases} - set(catalog.environments)):
         what = "its servers are not looked for, as it cannot be read: modelyard validate says why"
@@ -138,7 +138,7 @@ def adopt(
     """
     if not dry_run:
         workspace.facts.check_writer()  # before this place is given an identity
-    catalog = workspace.catalog(workspace.main())
+    catalog = workspace.watched_specs(workspace.main()).catalog
     for name in environments:
         catalog.require_environment(name)
     wanted = _with_joined(catalog, environments or catalog.environments)

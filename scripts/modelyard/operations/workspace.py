@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
+from modelyard.adapters.specs.last_readable import with_last_readable
 from modelyard.adapters.specs.reader import Specs, read_specs
 from modelyard.adapters.specs.split import split_specs
 from modelyard.adapters.store.artifacts import Store
@@ -130,11 +131,22 @@ class Workspace:
         return self.once("catalog", commit, lambda: read_specs(GitTree(self.git, commit)).catalog)
 
     def specs_of(self, commit: str, model: str) -> Specs:
-        """The specs that `read_specs` reads for one model at a commit."""
+        """The specs for one model at a commit, with rules that stand in: see `watched_specs`."""
         if (commit, model) in self._ahead:
             return self._ahead[commit, model]
-        tree = GitTree(self.git, commit)
-        return self.once("specs", commit, lambda: read_specs(tree, models={model}), model)
+        return self.once("specs", commit, lambda: self._watched(commit, {model}), model)
+
+    def watched_specs(self, commit: str) -> Specs:
+        """The specs of a commit to observe and to roll back by, without their bytes.
+
+        Rules that cannot be read stand in as they were last, and are problems all the same: nothing
+        goes forward by them. See `with_last_readable`.
+        """
+        return self.once("watched", commit, lambda: replace(self._watched(commit), files={}))
+
+    def _watched(self, commit: str, models: Collection[str] | None = None) -> Specs:
+        specs = read_specs(GitTree(self.git, commit), models=models)
+        return with_last_readable(self.git, commit, specs)
 
     def read_ahead(self, models: Collection[str], tree: GitTree) -> None:
         """Read the specs of these models at once, and forget those that were read so before.
@@ -145,14 +157,14 @@ class Workspace:
         """
         commit = tree.commit
         self._ahead.clear()
-        found = split_specs(read_specs(tree, models=models), models)
+        specs = with_last_readable(self.git, commit, read_specs(tree, models=models))
+        found = split_specs(specs, models)
         self._ahead.update({(commit, model): specs for model, specs in found.items()})
 
     def environments(self, commit: str) -> Mapping[str, Environment]:
-        """The environments of a commit, without those that have problems."""
-        tree = GitTree(self.git, commit)
+        """The environments of a commit to observe and to roll back by: see `watched_specs`."""
         return self.once(
-            "environments", commit, lambda: read_specs(tree, models=()).catalog.environments
+            "environments", commit, lambda: self._watched(commit, ()).catalog.environments
         )
 
     def once(self, what: str, commit: str, ask: Callable[[], T], *names: str) -> T:

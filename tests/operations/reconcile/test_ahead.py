@@ -239,10 +239,8 @@ def test_specs_read_ahead_are_those_read_alone_whatever_is_broken_missing_or_add
     with pytest.MonkeyPatch.context() as patch, one_snapshot():
         patch.setattr(ahead, "_MOST_LISTED_APART", most_apart)
         ReadAhead(workspace, names).read(0, names)
-        main = workspace.main()
-        alone = {
-            (main, name): read_specs(GitTree(workspace.git, main), models={name}) for name in names
-        }
+        main, other = workspace.main(), yard.workspace()
+        alone = {(main, name): other.specs_of(main, name) for name in names}
 
         assert workspace._ahead == alone
 

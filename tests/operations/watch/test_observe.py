@@ -289,11 +289,11 @@ def test_a_release_file_that_cannot_be_read_stops_no_server(yard):
     assert sorted(yard.running()) == ["canary", "production", "staging"]
 
 
-def test_a_model_file_that_cannot_be_read_is_said(yard):
-    yard.commit({f"models/{MODEL}/model.yaml": b"name: m\n"})
+def test_a_model_file_that_never_could_be_read_is_said(yard):
+    yard.commit({"models/new/model.yaml": b"name: new\n"})
 
-    with pytest.raises(CannotAnswer, match=r"no valid models/m/model\.yaml"):
-        run(yard)
+    with pytest.raises(CannotAnswer, match=r"no valid models/new/model\.yaml"):
+        observe_model(yard.workspace(), "new", yard.said.append)
 
 
 class RolledBackMeanwhile(ScriptedCluster):

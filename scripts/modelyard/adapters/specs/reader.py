@@ -44,12 +44,15 @@ class Specs:
         problems: What is wrong with single files, in reading order; lines included.
         repository: The settings, or their defaults where modelyard.yaml cannot be read.
         files: The bytes of every spec that was read, by path.
+        stands_in: The files whose specs are as they were before a commit, with that commit; each
+            has a problem. See `with_last_readable`.
     """
 
     catalog: Catalog
     problems: tuple[Problem, ...]
     repository: Repository = field(default_factory=Repository)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    stands_in: Mapping[str, str] = field(default_factory=dict)
 
     def all_problems(self) -> tuple[Problem, ...]:
         """Every problem in a file and between files, with lines, in reading order.
@@ -62,9 +65,12 @@ class Specs:
         return tuple(sorted(located, key=lambda problem: problem.sort_key))
 
     def refusal(self) -> Refused:
-        """The error that names the first problem of a file."""
-        first, more = self.problems[0], len(self.problems) - 1
+        """The error that names the first problem of a file; first of all one with a stand-in."""
+        standing = (problem for problem in self.problems if problem.file in self.stands_in)
+        first, more = next(standing, self.problems[0]), len(self.problems) - 1
         rest = f" (and {more} more)" if more else ""
+        if commit := self.stands_in.get(first.file):
+            rest += f"; what goes back goes by the file before commit {commit[:10]}"
         return Refused(
             f"{first.file}:{first.line}: {first.message}{rest}",
             hint="run `modelyard validate` for all problems",
@@ -98,7 +104,7 @@ def read_specs(
     problems: list[Problem] = []
     with garbage_collector_off():
         for file, (kind, key) in places.items():
-            spec = _spec(kind, file, files[file], problems)
+            spec = build_valid(kind, file, files[file], problems)
             if spec is not None:
                 parts[kind][key] = spec
     problems.extend(find_strays(tree) if models is None else ())
@@ -166,7 +172,7 @@ def _paths(tree: Tree, models: Collection[str] | None) -> Iterator[str]:
             yield from tree.paths(place)
 
 
-def _spec(kind: str, file: str, text: bytes, problems: list[Problem]) -> Any:
+def build_valid(kind: str, file: str, text: bytes, problems: list[Problem]) -> Any:
     """One file's dataclass, or None and at least one more problem."""
     loaded = load_yaml(text, name=file)
     problems.extend(loaded.problems)

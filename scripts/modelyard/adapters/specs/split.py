@@ -46,6 +46,11 @@ def split_specs(specs: Specs, models: Collection[str]) -> dict[str, Specs]:
             catalog=replace(specs.catalog, **parts[model]),
             problems=tuple(problems[model]),
             files=files[model],
+            stands_in={
+                file: commit
+                for file, commit in specs.stands_in.items()
+                if model in _concerned(file, models)
+            },
         )
         for model in models
     }

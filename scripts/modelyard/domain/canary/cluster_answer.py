@@ -43,7 +43,7 @@ def require_recorded_pass(judged: Verdict, facts: ReleaseFacts, *, git: str | No
     Args:
         judged: The judge's verdict now.
         facts: The facts of the release.
-        git: Why the facts may be out of date, or None if they are current.
+        git: Why the facts may be out of date, or its rules unknown; None if neither.
     """
     if not judged.passed:
         return judged

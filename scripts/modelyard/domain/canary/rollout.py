@@ -131,11 +131,17 @@ def may_advance(
     state: RolloutState | None,
     now: datetime,
 ) -> bool:
-    """Whether the release may take the next step of its rollout."""
+    """Whether the release may take the next step of its rollout.
+
+    One that was verified here came back by a rollback: nobody judges it again, and each pause would
+    leave requests to the one that has to go.
+    """
     if environment.joins is not None or state is None or not state.ready or state.share >= 1:
         return False
     if state.release != release.identity or is_bad(facts, release):
         return False
+    if release.identity in facts.verified:
+        return True
     if _is_pausing(environment, facts, state, now):
         return False
     return not environment.rollout.judged or bool(facts.verdict and facts.verdict.passed)

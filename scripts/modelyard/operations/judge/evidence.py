@@ -108,7 +108,7 @@ def judge_running_release(workspace: Workspace, environment: str, model: str) ->
     Raises:
         CannotAnswer: It has no such release, no facts about it yet, or evidence is out of reach.
     """
-    catalog = workspace.catalog(workspace.main())
+    catalog = workspace.watched_specs(workspace.main()).catalog
     where = catalog.require_environment(environment)
     catalog.require_model(model)
     release = catalog.releases.get((environment, model))

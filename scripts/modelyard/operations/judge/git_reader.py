@@ -12,6 +12,7 @@ from modelyard.adapters.facts.documents import FactsSnapshot
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs.reader import is_read_for
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.errors import CannotAnswer, YardError
@@ -35,7 +36,8 @@ class GitSnapshot:
 
     Args:
         commit: The main branch's commit.
-        catalog: Its specs.
+        catalog: Its specs, with rules that stand in for some that cannot be read.
+        stands_in: The files of those rules.
         facts: All facts.
         problem: Why this may be outdated, or None.
     """
@@ -43,7 +45,15 @@ class GitSnapshot:
     commit: str
     catalog: Catalog
     facts: FactsSnapshot
+    stands_in: frozenset[str] = frozenset()
     problem: str | None = None
+
+    def doubt(self, model: str, facts: ReleaseFacts) -> str | None:
+        """Why what this shows is not enough for a `pass` of a model's release, or None."""
+        if self.problem is not None or facts.release in facts.verified:
+            return self.problem  # what was verified here and came back passes by no new rule
+        unread = sorted(file for file in self.stands_in if is_read_for(file, {model}))
+        return f"{unread[0]} cannot be read" if unread else None
 
 
 class GitReader:
@@ -133,7 +143,7 @@ class GitReader:
             with one_snapshot():
                 facts = self._workspace.facts.read_snapshot(missed=self._count_unreadable)
                 commit = self._workspace.main()
-            catalog = self._workspace.catalog(commit)
+            specs = self._workspace.watched_specs(commit)
         except YardError as error:
             logger.warning("%s", error.message)
             problem = error.message
@@ -141,7 +151,9 @@ class GitReader:
             logger.exception("reading Git")
             problem = f"unexpected {type(error).__name__}"
         else:
-            return GitSnapshot(commit=commit, catalog=catalog, facts=facts), None
+            unread = frozenset(specs.stands_in)
+            found = GitSnapshot(commit=commit, catalog=specs.catalog, facts=facts, stands_in=unread)
+            return found, None
         self._on_error()
         return None, problem
 

@@ -141,7 +141,7 @@ class VerdictCache:
         verdict = judge_best_effort(
             workspace, catalog, environment, release, facts.seen_at, on_missing=self._count_missing
         )
-        return require_recorded_pass(verdict, facts, git=git.problem)
+        return require_recorded_pass(verdict, facts, git=git.doubt(question.model, facts))
 
     def _count_missing(self, error: YardError) -> None:
         self._on_error()

@@ -25,7 +25,6 @@ from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     environment_names,
     manifests_folder,
-    model_file,
 )
 from modelyard.domain.verdict import Verdict
 from modelyard.errors import Refused
@@ -38,9 +37,6 @@ from modelyard.operations.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_LAST_READABLE = 20
-"""Commits of a file among which one that can be read is looked for."""
 
 
 @one_snapshot()
@@ -60,13 +56,8 @@ def collect_world(
     commit = workspace.main()
     specs = workspace.specs_of(commit, model)
     catalog, refusal = specs.catalog, specs.refusal() if specs.problems else None
-    if refusal is None and model not in catalog.models and _has_releases(catalog, model):
-        refusal = Refused(f"{model_file(model)} is gone, but there are releases of {model}")
-    if refusal is not None:
-        if may_lack_specs and model not in catalog.models:
-            catalog = _with_last_readable(workspace, commit, model, catalog)
-        if model not in catalog.models or not may_lack_specs:
-            raise refusal
+    if refusal is not None and (model not in catalog.models or not may_lack_specs):
+        raise refusal
     if model not in catalog.models:
         _refuse_stray_manifests(workspace, commit, model)
         workspace.catalog(commit).require_model(model)  # it names the models that there are
@@ -99,23 +90,6 @@ def _refuse_stray_manifests(workspace: Workspace, commit: str, model: str) -> No
                 "what is in it",
                 hint=f"`git log -- {folder}` names the commit; revert it",
             )
-
-
-def _has_releases(catalog: Catalog, model: str) -> bool:
-    return any(name == model for _, name in catalog.releases)
-
-
-def _with_last_readable(workspace: Workspace, commit: str, model: str, catalog: Catalog) -> Catalog:
-    """The catalog with the model as its file was when it could be read last; the same without one.
-
-    Only for what `plan` does while a spec cannot be read: a rollback asks it for no rule.
-    """
-    file = model_file(model)
-    for entry in workspace.git.log(commit, path=file, first_parent=True, limit=_LAST_READABLE):
-        past = workspace.specs_of(entry.sha, model)
-        if model in past.catalog.models:
-            return replace(catalog, models={**catalog.models, model: past.catalog.models[model]})
-    return catalog
 
 
 def _to_be_approved(world: World) -> set[str]:

@@ -25,7 +25,17 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
     worlds = collected.worlds
     return {
         "commit": collected.commit,
-        "problems": collected.problems,
+        "problems": len(collected.unreadable),
+        "unreadable": [
+            {
+                "file": each.file,
+                "line": each.line,
+                "what": each.message,
+                "stands_in_before": collected.stands_in.get(each.file),
+                "next": "modelyard validate",
+            }
+            for each in collected.unreadable
+        ],
         "releases": [row for world in worlds for row in _releases(collected, world)],
         "holds": [
             {

@@ -48,7 +48,9 @@ class CollectedWorlds:
 
     Args:
         commit: The commit of the main branch.
-        problems: How many of its files cannot be read.
+        unreadable: The first problem of each of its files that cannot be read.
+        stands_in: The files among them that count as before a commit, with that commit, for what
+            goes back.
         worlds: One for each model, with the past releases and comparisons of open pull requests
             only. The catalog of each has that model alone.
         pulls: The open pull requests of these models, people's included if all were asked for.
@@ -59,7 +61,8 @@ class CollectedWorlds:
     """
 
     commit: str
-    problems: int
+    unreadable: tuple[Problem, ...]
+    stands_in: Mapping[str, str]
     worlds: tuple[World, ...]
     pulls: tuple[PullRequest, ...]
     refused: Mapping[str, str]
@@ -130,15 +133,18 @@ def collect_worlds(
     shared = read_shared(workspace, commit, model, strays=strays, with_registry=with_registry)
     facts = workspace.facts.read_snapshot(model, missed=warn_left_out)
     worlds, catalogs = list[World](), list[Catalog]()
-    problems, refused = {stray.file for stray in strays}, dict[str, str]()
+    problems, refused = set(strays), dict[str, str]()
+    stands_in = dict[str, str]()
     for each in read_models(workspace, shared, names, dict.fromkeys(names, facts), tree):
         catalogs.append(each.specs.catalog)
-        problems |= {problem.file for problem in each.specs.problems}
+        problems |= {*each.specs.problems}
+        stands_in |= each.specs.stands_in
         worlds += [each.world] if each.world else []
         refused |= {each.name: each.refused} if each.world and each.refused else {}
     return CollectedWorlds(
         commit=commit,
-        problems=len(problems),
+        unreadable=_first_of_each_file(problems),
+        stands_in=stands_in,
         worlds=tuple(worlds),
         pulls=shared.shown,
         refused=refused,
@@ -146,6 +152,11 @@ def collect_worlds(
         addresses=find_addresses(workspace, shared.shown),
         catalog=join_catalogs(catalogs),
     )
+
+
+def _first_of_each_file(problems: Collection[Problem]) -> tuple[Problem, ...]:
+    last_first = sorted(problems, key=lambda problem: problem.sort_key, reverse=True)
+    return tuple({problem.file: problem for problem in last_first}.values())[::-1]
 
 
 def _require_model(workspace: Workspace, commit: str, model: str) -> None:

@@ -51,18 +51,29 @@ def observe_model(workspace: Workspace, model: str, report: Callable[[str], None
         YardError: An environment could not be observed; the others were.
     """
     commit = workspace.main()
-    catalog = workspace.specs_of(commit, model).catalog
+    specs = workspace.specs_of(commit, model)
+    catalog = specs.catalog
     catalog.require_model(model)
     steps: list[Callable[[], bool]] = []
     standing = read_standing(workspace)
-    for environment in catalog.path_to_production():
+    path = catalog.path_to_production()
+    # One that is on no path, because another environment took its place, may have releases.
+    others = (each for each in catalog.environments.values() if each not in path)
+    for environment in (*path, *others):
         if environment.name not in standing.mine:
             continue  # what runs here, or does not, says nothing about another site's servers
         release = catalog.releases.get((environment.name, model))
         if release is not None:
-            steps.append(
-                _Observation(workspace, catalog, environment, release, report, standing.site).run
+            observation = _Observation(
+                workspace,
+                catalog,
+                environment,
+                release,
+                report,
+                standing.site,
+                goes_forward=not specs.stands_in,
             )
+            steps.append(observation.run)
         elif not GitTree(workspace.git, commit).exists(release_file(environment.name, model)):
             # A pin that is there and cannot be read is no reason to stop its servers.
             steps.append(partial(_remove_servers, workspace, environment, model))
@@ -78,7 +89,11 @@ def _remove_servers(workspace: Workspace, environment: Environment, model: str) 
 
 @dataclass(frozen=True)
 class _Observation:
-    """One pass over one release in one environment."""
+    """One pass over one release in one environment.
+
+    While rules stand in for some that cannot be read, a release that was never verified takes no
+    further step and is not verified: nobody knows what the rules ask for by now.
+    """
 
     workspace: Workspace
     catalog: Catalog
@@ -86,6 +101,7 @@ class _Observation:
     release: Release
     report: Callable[[str], None]
     site: Site | None
+    goes_forward: bool
 
     def run(self) -> bool:
         """Move the servers, then observe them; True if the facts changed.
@@ -126,13 +142,15 @@ class _Observation:
         after, error = self._out_of_traffic(after)
         if after.aborted and after.aborted_at is None:
             after = replace(after, aborted_at=now)
-        advances = may_advance(environment, release, after, state, now)
+        # One that was verified here is restored, or goes on: a rollback ends at its full share.
+        goes_on = self.goes_forward or release.identity in after.verified
+        advances = goes_on and may_advance(environment, release, after, state, now)
         if advances and cluster.advance(release, environment=environment):
             self.report(f"{environment.name}: {release.version} takes the next step")
         verified = with_verification(after, release, environment, state, now)
         is_new = release.identity in verified.verified and release.identity not in after.verified
         # Asked only when it matters: it takes the forge's pull requests.
-        after = verified if not is_new or self._is_reviewed else after
+        after = verified if not is_new or (self.goes_forward and self._is_reviewed) else after
         if after != before:
             change = partial(_written, before, after)
             self.workspace.facts.observe_release(

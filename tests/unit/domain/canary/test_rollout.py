@@ -197,6 +197,17 @@ def test_a_release_takes_the_next_step_when_it_is_ready_and_judged_well(facts, s
     assert may_advance(PRODUCTION, PINNED, facts, state, START) is may
 
 
+def test_a_release_that_was_verified_here_takes_every_step_without_a_verdict_or_a_pause():
+    steps = (Step(share=0.1, pause_seconds=60), Step(share=0.5))
+    slow = replace(PRODUCTION, rollout=Rollout(judged=True, steps=steps))
+    restored, state = replace(READY, verified=(PINNED.identity,)), replace(RUNS, share=0.1)
+
+    assert may_advance(slow, PINNED, restored, state, START)
+    assert not may_advance(slow, PINNED, replace(restored, aborted="crashed"), state, START)
+    assert not may_advance(slow, PINNED, restored, replace(state, ready=False), START)
+    assert not may_advance(slow, PINNED, replace(READY, verified=("another",)), state, START)
+
+
 def test_where_nothing_is_judged_a_ready_release_takes_the_next_step():
     unjudged = replace(PRODUCTION, rollout=Rollout())
     assert may_advance(unjudged, PINNED, READY, RUNS, START)
