@@ -15,7 +15,7 @@ from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.store.artifacts import Store, read_uri
 from modelyard.adapters.workflows.local import LocalWorkflows
 from modelyard.adapters.workflows.local_runner import Track, Walk
-from modelyard.adapters.workflows.plan import Plan
+from modelyard.adapters.workflows.plan import Plan, Step
 from modelyard.cli import cli
 from modelyard.commands.version import _print_next
 from modelyard.domain.promotion.dora import dora_measures
@@ -98,8 +98,7 @@ def walked(folder: Path, log: str) -> str:
     walk = Walk(
         Plan(steps=(), arguments={}), name="w", folder=folder, root=folder, report=lambda: None
     )
-    step = type("Step", (), {"name": "a"})()
-    return walk._last_words(Track(step=step))  # type: ignore[arg-type]  # only the name is read
+    return walk._last_words(Track(name="a", step=Step(name="a", command=("true",))))
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,8 @@ def test_the_steps_are_those_of_every_training():
 
     assert trial._STEPS["fetch"] is fetch_inputs
     # On one machine `evaluate` scores a champion of another runtime itself, and `train` brings the
-    # inputs and starts the supervisor of the trainer.
-    elsewhere = {"record", "champion", "supervise", "bring", "trainer"}
+    # inputs, starts the supervisor of the trainer, and builds the profile in one piece.
+    elsewhere = {"record", "champion", "supervise", "bring", "trainer", "profile"}
     assert set(trial._STEPS) == set(step.step.commands) - elsewhere
 
 
