@@ -61,30 +61,38 @@ class Scene:
     def play(self, *, losing: str | None = None) -> WorkflowStatus:
         """Train, and delete the first pod of a step once it runs."""
         commit = self.push()
-        self.fork.kubectl("-n", PLATFORM, "delete", "workflow", self.workflow, "--ignore-not-found")
+        self._kubectl("delete", "workflow", self.workflow, "--ignore-not-found")
         runs, ended = ArgoWorkflows(self.fork.kube), Event()
         parameters = {"model": self.model, "version": VERSION, "attempt": "1", "commit": commit}
         runs.submit(self.workflow, template="train-and-evaluate", parameters=parameters)
         with ThreadPoolExecutor() as beside:
-            if losing is not None:
-                beside.submit(self._lose_pod, f"{self.workflow}.{losing}(0)", ended)
+            deed = beside.submit(self._lose_pod, losing, ended) if losing else None
             try:
-                return runs.wait(self.workflow, progress=lambda _: None)
+                status = runs.wait(self.workflow, progress=lambda _: None)
             finally:
                 ended.set()
+            if deed is not None:
+                deed.result()
+            return status
 
-    def _lose_pod(self, node: str, ended: Event) -> None:
-        # One that does not run yet would be made anew, and be no further try.
-        label = f"workflows.argoproj.io/workflow={self.workflow}"
+    def _lose_pod(self, step: str, ended: Event) -> None:
+        # Argo makes one that it has not seen running anew, and does not count it as a try.
         while not ended.wait(0.2) and not self.lost:
-            found = self.fork.kubectl("-n", PLATFORM, "get", "pods", "-l", label, "-o", "json")
-            for pod in json.loads(found)["items"]:
-                name, marks = pod["metadata"]["name"], pod["metadata"].get("annotations", {})
-                is_it = marks.get("workflows.argoproj.io/node-name") == node
-                if is_it and pod["status"]["phase"] == "Running":
-                    now = ("--grace-period=0", "--force")
-                    self.fork.kubectl("-n", PLATFORM, "delete", "pod", name, *now)
-                    self.lost.append(name)
+            found = json.loads(self._kubectl("get", "workflow", self.workflow, "-o", "json"))
+            for node in found.get("status", {}).get("nodes", {}).values():
+                if (node["displayName"], node["phase"]) == (f"{step}(0)", "Running"):
+                    self._delete_pod(node["id"])
+
+    def _delete_pod(self, node: str) -> None:
+        label = f"workflows.argoproj.io/workflow={self.workflow}"
+        for pod in json.loads(self._kubectl("get", "pods", "-l", label, "-o", "json"))["items"]:
+            name, marks = pod["metadata"]["name"], pod["metadata"].get("annotations", {})
+            if marks.get("workflows.argoproj.io/node-id") == node:
+                self._kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+                self.lost.append(name)
+
+    def _kubectl(self, *arguments: str) -> str:
+        return self.fork.kubectl("-n", PLATFORM, *arguments)
 
     @cached_property
     def nodes(self) -> Mapping[str, Object]:
