@@ -122,7 +122,7 @@ def serve(model: Model, rows: pd.DataFrame) -> None:
         return
     sent = json_rows(rows.head(5), [column.name for column in columns])
     body = orjson.loads(orjson.dumps({"inputs": tensors_of_rows(columns, sent)}))
-    parsed = read_request(body, columns).columns
+    parsed = read_request(body, columns)
     for kinds in zip(*(sorted(_TYPES[c.type]) * 4 for c in columns), strict=False):
         types = {
             c.name: "double" if c.nullable and kind in _WITHOUT_NULL else kind
@@ -134,8 +134,8 @@ def serve(model: Model, rows: pd.DataFrame) -> None:
             model="m", task=model.task, inputs=columns, output=model.primary,
             training=Training(null={}, levels={}), timezone=model.data.timezone,
         )  # fmt: skip
-        live = _conform(parsed, serving, types)
-        offline = _conform(columns_of(rows.head(5)), serving, types)
+        live = _conform(parsed.columns, serving, types, parsed.nulls)
+        offline = _conform(columns_of(rows.head(5)), serving, types, {})
         pd.testing.assert_frame_equal(pd.DataFrame(live), pd.DataFrame(offline))
 
 

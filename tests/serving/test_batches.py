@@ -31,7 +31,9 @@ from modelyard.serving.served_model import ServedModel
 
 def request(*values: float) -> InferenceRequest:
     columns = {"x": np.array(values, dtype=np.float64)}
-    return InferenceRequest(identifier=None, rows=len(values), columns=columns, nulls={"x": 0})
+    return InferenceRequest(
+        identifier=None, rows=len(values), columns=columns, nulls={"x": 0}, levels={}
+    )
 
 
 class Recorded:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from prometheus_client import CollectorRegistry, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from modelyard.domain.canary.input_mix import (
     SIZE_EDGES,
@@ -19,9 +20,11 @@ from modelyard.domain.canary.input_mix import (
 )
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.prediction_shift import fold_predictions
+from modelyard.domain.canary.segments.cells import segment_grid, segment_name
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
-from modelyard.serving.counters import LABELS, Counters, bin_counts
+from modelyard.serving.counters import LABELS, Counters
+from modelyard.serving.counts.bins import bin_counts, row_bins
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import request_of_rows
 from modelyard.serving.workers.shared import Shared
@@ -59,7 +62,7 @@ def test_values_outside_of_the_grid_fall_into_its_ends():
 
 def test_a_row_of_classes_counts_for_the_likeliest():
     scores = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]])
-    assert bin_counts(scores, prediction_grid(KIND)) == [1, 2, 0]
+    assert bin_counts(scores, prediction_grid(KIND)).tolist() == [1, 2, 0]
 
 
 @given(
@@ -117,6 +120,59 @@ def test_each_value_is_counted_in_a_cell_of_its_input_and_a_null_in_none(rows, c
         cell_name("k", number_cell(7, range_edges(0, 10))),
         cell_name("c", level_cell("AA")),
     }
+
+
+@pytest.mark.parametrize("are_files", [False, True])
+def test_the_rows_of_many_answers_are_all_exposed_from_memory_and_from_a_workers_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, are_files: bool
+):
+    columns = (Column(name="n", type="number", nullable=True), Column(name="c", type="category"))
+    serving = Serving(
+        model="m",
+        task=Task.BINARY,
+        inputs=columns,
+        output=PROBABILITY,
+        training=Training(null={}, levels={"c": ("AA",)}),
+        segments=("c",),
+    )
+    counted = exposed = CollectorRegistry()
+    if are_files:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda: 0))
+        exposed = CollectorRegistry()
+        MultiProcessCollector(exposed, str(tmp_path))
+    counters = Counters(dict.fromkeys(LABELS, "x"), serving, counted)
+
+    def rows(name: str, label: str) -> dict[str, float]:
+        return {
+            sample.labels[label]: sample.value
+            for family in exposed.collect()
+            for sample in family.samples
+            if sample.name == f"modelyard_{name}_total" and sample.value
+        }
+
+    request = request_of_rows(columns, [{"n": 3.0, "c": "AA"}, {"n": None, "c": "B"}])
+    for times in (1, 2):  # also what comes after somebody has asked
+        counters.count_answer(request, np.array([0.25, 0.995]))
+        one = request_of_rows(columns, [{"n": 3.0, "c": "AA"}])
+        counters.count_answer(one, np.array([0.25]))
+        places = row_bins(np.array([0.25, 0.995]), prediction_grid(PROBABILITY)).tolist()
+        assert rows("predictions", "bin") == {
+            str(places[0]): 2 * times,
+            str(places[1]): times,
+        }
+        parts = row_bins(np.array([0.25, 0.995]), segment_grid(PROBABILITY)).tolist()
+        levels = [level_cell(level) for level in ("AA", "B")]
+        assert rows("segment_predictions", "cell") == {
+            segment_name("c", str(levels[0]), parts[0]): 2 * times,
+            segment_name("c", str(levels[1]), parts[1]): times,
+        }
+        assert rows("input_cells", "cell") == {
+            cell_name("n", number_cell(3.0, SIZE_EDGES)): 2 * times,
+            cell_name("c", levels[0]): 2 * times,
+            cell_name("c", levels[1]): times,
+        }
+        assert rows("input_unseen", "column") == {"c": times}
 
 
 def test_an_overloaded_request_is_slow_and_neither_an_error_nor_a_refusal():

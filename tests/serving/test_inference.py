@@ -99,7 +99,7 @@ def test_a_request_is_logged_under_the_id_that_its_client_is_told(
     model, counters = cast("Any", tested)._model, SimpleNamespace(count_answer=lambda *_: None)
     model.golden_problem, model.is_stuck, model.scores = None, False, scores
     cast("Any", tested)._counters = counters
-    read = InferenceRequest(identifier=named, rows=1, columns={}, nulls={})
+    read = InferenceRequest(identifier=named, rows=1, columns={}, nulls={}, levels={})
     answering = replace(
         dialect,
         read=lambda *_, **__: read,

@@ -78,6 +78,17 @@ def test_an_absent_column_that_may_be_absent_is_null_in_every_row():
     assert found.frame["holiday"].isna().all()
 
 
+def test_levels_are_counted_where_there_are_several_rows():
+    columns = [Column(name="carrier", type="category", nullable=True)]
+    data = ["UA", None, "AA", "UA"]
+    found = read_request({"inputs": [tensor("carrier", data, "BYTES")]}, columns)
+    assert found.levels == {"carrier": {"UA": 2, "AA": 1}}
+    assert found.nulls == {"carrier": 1}
+    assert found.columns["carrier"].tolist() == data
+    alone = read_request({"inputs": [tensor("carrier", ["UA"], "BYTES")]}, columns)
+    assert alone.levels == {}
+
+
 def test_an_input_the_model_does_not_ask_for_is_ignored():
     extra = tensor("arr_delay", [1.0], "FP64", shape="nonsense")
     assert read_request(request(extra=extra), COLUMNS).frame.columns.tolist() == [
@@ -145,6 +156,18 @@ BAD = {
     "number as text": (
         request(carrier=tensor("carrier", [1, "AA"], "BYTES")),
         "input carrier: expected text, found 1 in row 0",
+    ),
+    "true as text": (
+        request(carrier=tensor("carrier", ["AA", True], "BYTES")),
+        "input carrier: expected text, found True in row 1",
+    ),
+    "a list as text": (
+        request(carrier=tensor("carrier", ["AA", ["UA"]], "BYTES")),
+        "input carrier: expected text, found a list of 1 in row 1",
+    ),
+    "an object as a number": (
+        request(temp=tensor("temp", [1.0, {}], "FP64")),
+        "input temp: expected a finite number, found an object in row 1",
     ),
     "number as truth": (
         request(holiday=tensor("holiday", [1, 0], "BOOL")),

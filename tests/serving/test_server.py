@@ -26,7 +26,7 @@ from modelyard.adapters.processes.start import is_process_alive
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.specs.model import Model, Output, OutputKind
 from modelyard.serving.artifact import artifact_digest
-from modelyard.serving.counters import bin_counts
+from modelyard.serving.counts.bins import bin_counts
 from modelyard.serving.inputs import read_request
 from modelyard.serving.predictor import load_predictor
 from serving.artifacts import KIND, MINUTES, TRUSTED, flights, make_artifact
@@ -107,7 +107,7 @@ def test_classes_and_values_are_answered_and_counted(model: Model, tmp_path: Pat
     assert [each["name"] for each in described] == [each["name"] for each in expected]
     bins = prediction_grid(output).bins
     found = [counted["modelyard_predictions_total", str(at)] for at in range(bins)]
-    assert found == bin_counts(scores, prediction_grid(output))
+    assert found == bin_counts(scores, prediction_grid(output)).tolist()
 
 
 def test_the_version_may_be_named_in_the_path(server: Running):

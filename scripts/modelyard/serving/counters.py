@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import collections
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from modelyard.domain.canary.design_effect import MEASURES, pair_measures
-from modelyard.domain.canary.input_mix import (
-    cell_name,
-    level_cell,
-    number_cell,
-    range_edges,
-)
 from modelyard.domain.canary.latency import LATENCY_BOUNDS_MS
-from modelyard.domain.canary.prediction_grid import Grid, prediction_grid
-from modelyard.domain.canary.segments.cells import (
-    segment_cell,
-    segment_grid,
-    segment_level,
-    segment_name,
-)
+from modelyard.domain.canary.prediction_grid import prediction_grid
+from modelyard.domain.canary.segments.cells import segment_grid
 from modelyard.domain.canary.shadow.pairs import FAILED
+from modelyard.serving.counts.bins import bin_counts, row_bins
+from modelyard.serving.counts.cells import InputCells, SegmentCells
+from modelyard.serving.counts.tallies import Tally
 from modelyard.serving.documents import Serving
 from modelyard.serving.shadow.pair_counts import PairCounts
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from modelyard.serving.inputs import InferenceRequest
     from modelyard.serving.predictor import Scores
-    from modelyard.serving.tensor import Values
 
 LABELS = ("model", "version", "release", "digest")
 _M = TypeVar("_M", Counter, Gauge, Histogram)
@@ -101,16 +87,18 @@ class Counters:
     ) -> None:
         self._labels = {name: labels[name] for name in LABELS}
         self._grid = prediction_grid(serving.output)
-        self._levels = {
-            name: {level: level_cell(level) for level in seen}
-            for name, seen in serving.training.levels.items()
-        }
         self._registry = registry
         names = [column.name for column in serving.inputs]
         self._requests = self._counters("requests", "Requests.", "code_class", CODE_CLASSES)
-        self._predictions = self._counters(
-            "predictions", "Rows by bin.", "bin", [str(at) for at in range(self._grid.bins)]
+        self._predictions = Tally(
+            "predictions",
+            "Rows by bin.",
+            labels=self._labels,
+            label="bin",
+            values=[str(at) for at in range(self._grid.bins)],
+            registry=registry,
         )
+        self._predictions.begin()
         self._pairs = self._counters(
             "request_row_pairs",
             "Ordered pairs of a request's rows: all, in other bins or tenths, squared bins apart.",
@@ -119,39 +107,25 @@ class Counters:
         )
         self._nulls = self._counters("input_nulls", "Rows with a missing value.", "column", names)
         self._unseen = self._counters(
-            "input_unseen", "Rows with a level not seen in training.", "column", [*self._levels]
+            "input_unseen",
+            "Rows with a level not seen in training.",
+            "column",
+            [*serving.training.levels],
         )
-        self._cells = Counter(
-            "modelyard_input_cells",
-            "Rows by cell of an input.",
-            (*LABELS, "cell"),
-            registry=registry,
-        )
-        self._segments = Counter(
-            "modelyard_segment_predictions",
-            "Rows by cell of a declared column and bin of fewer bins.",
-            (*LABELS, "cell"),
-            registry=registry,
-        )
+        self._cells = InputCells(serving, self._labels, registry)
+        self._segments = SegmentCells(serving, self._labels, registry)
         copied = Counter(
             "modelyard_shadow_rows",
             "Rows of copied requests by both answers.",
             (*LABELS, "pair"),
             registry=registry,
         )
-        self._shadow = PairCounts(copied, self._labels, segment_grid(serving.output))
+        self._segment_grid = segment_grid(serving.output)
+        self._shadow = PairCounts(copied, self._labels, self._segment_grid)
         self._lost = self._counters("shadow_lost", "Copies without an answer.", "why", LOST)
         self._copies = self._counters(
             "shadow_answers", "Copies of another release's requests.", "code_class", CODE_CLASSES
         )
-        self._segment_columns = serving.segments
-        self._segment_grid = segment_grid(serving.output)
-        self._cell: dict[tuple[Counter, tuple[Any, ...]], Counter] = {}
-        self._edges = {
-            column.name: range_edges(*column.limits)
-            for column in serving.inputs
-            if column.type in {"number", "integer"}
-        }
         # Labelled now: series exist before their first event, and no request looks one up.
         self._rows = self._labelled(Counter, "rows", "Rows answered.")
         self._refused = self._labelled(Counter, "requests_refused", "Refused for their content.")
@@ -190,66 +164,16 @@ class Counters:
         for column, count in request.nulls.items():
             if count:
                 self._nulls[column].inc(count)
-        self._count_numbers(request)
-        self._count_levels(request.columns)
-        self._count_segments(request.columns, scores)
-        histogram = bin_counts(scores, self._grid)
-        for bin_number, count in enumerate(histogram):
-            if count:
-                self._predictions[str(bin_number)].inc(count)
+        for column, count in self._cells.count(request).items():
+            self._unseen[column].inc(count)
+        self._segments.count(request, scores)
+        bins = bin_counts(scores, self._grid)
+        self._predictions.add_all(0, bins)
         if request.rows == 1:
             return  # one row is no pair
-        for measure, amount in pair_measures(histogram).items():
+        for measure, amount in pair_measures(bins).items():
             if amount:
                 self._pairs[measure].inc(int(amount))
-
-    def _count_numbers(self, request: InferenceRequest) -> None:
-        """Count the rows by cell of each number; a null is in no cell."""
-        import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
-
-        for column, edges in self._edges.items():
-            values, nulls = request.columns[column], request.nulls[column]
-            if nulls == request.rows:
-                continue
-            if request.rows == 1:  # several times as fast as arrays of one
-                self._add_cell(self._cells, 1, column, number_cell(values[0], edges))
-                continue
-            if not isinstance(values, np.ndarray):  # a nullable integer is masked, not NaN
-                values = values.to_numpy(dtype=np.float64, na_value=np.nan)
-            known = values[~np.isnan(values)] if nulls else values
-            rows = np.bincount(np.searchsorted(_array_of(edges), known, side="right"))
-            found = np.flatnonzero(rows)
-            for cell, count in zip(found.tolist(), rows[found].tolist(), strict=True):
-                self._add_cell(self._cells, count, column, cell)
-
-    def _count_levels(self, columns: Mapping[str, Values]) -> None:
-        """Count the rows by cell of each category, and those of levels not seen in training."""
-        for column, seen in self._levels.items():
-            levels = collections.Counter(columns[column].tolist())
-            levels.pop(None, None)  # a null is a missing value, not a level
-            counts: dict[int, int] = collections.defaultdict(int)
-            unseen = 0
-            for level, rows in levels.items():
-                cell = seen.get(level)
-                if cell is None:
-                    cell = level_cell(level)
-                    unseen += rows
-                counts[cell] += rows
-            if unseen:
-                self._unseen[column].inc(unseen)
-            for cell, rows in counts.items():
-                self._add_cell(self._cells, rows, column, cell)
-
-    def _count_segments(self, columns: Mapping[str, Values], scores: Scores) -> None:
-        """Count the rows of each segment by bin."""
-        if not self._segment_columns:
-            return
-        places = row_bins(scores, self._segment_grid).tolist()
-        for column in self._segment_columns:
-            pairs = collections.Counter(zip(columns[column].tolist(), places, strict=True))
-            for (value, place), rows in pairs.items():
-                cell = segment_cell(segment_level(value))
-                self._add_cell(self._segments, rows, column, cell, place)
 
     def count_pair(self, release: str, mine: Scores, theirs: Scores | None) -> None:
         """Count one row that a canary answered too, or None if it failed; shape as in an answer."""
@@ -265,14 +189,6 @@ class Counters:
     def count_copy(self, status: int) -> None:
         """Count what was answered to a copy of another release's request, and nothing else."""
         self._copies[f"{status // 100}xx"].inc()
-
-    def _add_cell(self, counter: Counter, rows: int, *cell: Any) -> None:
-        # A few cells of the possible ones occur, so a series begins with its first row.
-        found = self._cell.get((counter, cell))
-        if found is None:
-            name = segment_name(*cell) if counter is self._segments else cell_name(*cell)
-            found = self._cell[counter, cell] = counter.labels(**self._labels, cell=name)
-        found.inc(rows)
 
     def _count_unanswered(self, requests: int) -> None:
         """Count what the worker before this one had not answered when it died."""
@@ -305,34 +221,3 @@ class Counters:
 
 def _value(gauge: Gauge) -> float:
     return next(iter(gauge.collect())).samples[0].value
-
-
-def bin_counts(scores: Scores, bins: Grid) -> list[int]:
-    """Rows by bin: the grid's for shape (rows,), the likeliest class for shape (rows, classes).
-
-    A value on an edge belongs to the bin above it; see `modelyard.domain.canary.prediction_grid`.
-    """
-    import numpy as np  # noqa: PLC0415 - the local scraper reads only the names above
-
-    counts: list[int] = np.bincount(row_bins(scores, bins), minlength=bins.bins).tolist()
-    return counts
-
-
-def row_bins(scores: Scores, bins: Grid) -> npt.NDArray[np.intp]:
-    """The bin of each row, as `bin_counts` counts them."""
-    import numpy as np  # noqa: PLC0415 - as above
-
-    found: npt.NDArray[np.intp] = (
-        scores.argmax(axis=1)
-        if bins.classes
-        else np.searchsorted(_array_of(bins.edges), scores, side="right")
-    )
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _array_of(edges: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Edges as an array, which each search would make of them anew."""
-    import numpy as np  # noqa: PLC0415 - as above
-
-    return np.array(edges, dtype=np.float64)

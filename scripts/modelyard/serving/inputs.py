@@ -39,12 +39,14 @@ class InferenceRequest:
         rows: The number of rows to predict.
         columns: The values of each of the model's inputs, in order; see `tensor.read_tensor`.
         nulls: Rows with a missing value, by input column; a column that was left out counts.
+        levels: Rows by level, by category; a null is none. Empty for one row, which has one level.
     """
 
     identifier: str | None
     rows: int
     columns: Mapping[str, Values]
     nulls: Mapping[str, int]
+    levels: Mapping[str, Mapping[str, int]]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -86,7 +88,13 @@ def read_request(
     arrays = {
         c.name: read[c.name].array if c.name in read else values_of_nulls(c, rows) for c in columns
     }
-    return InferenceRequest(identifier=_identifier(request), rows=rows, columns=arrays, nulls=nulls)
+    return InferenceRequest(
+        identifier=_identifier(request),
+        rows=rows,
+        columns=arrays,
+        nulls=nulls,
+        levels={name: tensor.levels for name, tensor in read.items() if tensor.levels},
+    )
 
 
 def tensors_of_rows(

@@ -91,13 +91,20 @@ class Predictor:
         """
         return self.scores_of(self.conform(columns_of(frame)), len(frame))
 
-    def conform(self, columns: Mapping[str, Values]) -> dict[str, Values]:
+    def conform(
+        self, columns: Mapping[str, Values], nulls: Mapping[str, int] | None = None
+    ) -> dict[str, Values]:
         """The columns in the signature's order and types, with the contract's defaults for nulls.
+
+        Args:
+            columns: Their values.
+            nulls: How many of them are missing, by column; None if nobody has counted. A column
+                with none is not searched for them.
 
         Raises:
             UnfitColumn: A column cannot be read as its type in the signature.
         """
-        return _conform(columns, self.serving, self.types)
+        return _conform(columns, self.serving, self.types, nulls or {})
 
     def scores_of(self, columns: Mapping[str, Values], rows: int) -> Scores:
         """The model's scores for columns that `conform` has made; see `scores`."""
@@ -233,23 +240,26 @@ def columns_of(frame: pd.DataFrame) -> dict[str, Values]:
 
 
 def _conform(
-    given: Mapping[str, Values], serving: Serving, types: dict[str, str]
+    given: Mapping[str, Values],
+    serving: Serving,
+    types: dict[str, str],
+    nulls: Mapping[str, int],
 ) -> dict[str, Values]:
     columns: dict[str, Values] = {}
     for column in serving.inputs:
         if column.name not in given:
             continue  # the model's own error names all missing columns
-        values = given[column.name]
+        values, kind = given[column.name], types[column.name]
+        may_have_nulls = nulls.get(column.name) != 0
         try:
-            if column.default is not None:
+            if column.default is not None and may_have_nulls:
                 values = _filled(values, column.default)
             if column.type == "timestamp":
-                values = _times(values, serving.timezone, kind=types[column.name])
-            columns[column.name] = _cast(values, types[column.name])
+                values = _times(values, serving.timezone, kind=kind)
+            columns[column.name] = _cast(values, kind, may_have_nulls=may_have_nulls)
         except (TypeError, ValueError) as error:
             raise UnfitColumn(
-                f"model {serving.model}: column {column.name} cannot be read as"
-                f" {types[column.name]}: {error}"
+                f"model {serving.model}: column {column.name} cannot be read as {kind}: {error}"
             ) from error
     return columns
 
@@ -266,20 +276,21 @@ def _filled(values: Any, default: object) -> Any:
     return filled
 
 
-def _cast(values: Any, kind: str) -> Any:
+def _cast(values: Any, kind: str, *, may_have_nulls: bool) -> Any:
     """An array of the type's dtype; for few rows arrays are several times faster than series."""
     import numpy as np  # noqa: PLC0415 - as above
     import pandas as pd  # noqa: PLC0415 - as above
 
-    if kind in _WITHOUT_NULL:
-        return _whole(values, _DTYPES[kind])
-    if kind in _DTYPES:
-        if values.dtype == _DTYPES[kind]:
-            return values  # the usual case: numbers of a request
-        return pd.array(values, copy=False).astype(_DTYPES[kind])
+    dtype = _DTYPES.get(kind)
+    if dtype is not None and values.dtype == dtype:
+        return values  # the usual case: numbers of a request
+    if dtype is not None:
+        is_whole = kind in _WITHOUT_NULL
+        return _whole(values, dtype) if is_whole else pd.array(values, copy=False).astype(dtype)
     if kind == "datetime":
         return values
-    return _filled(np.asarray(values, dtype=object), None)
+    texts = np.asarray(values, dtype=object)
+    return _filled(texts, None) if may_have_nulls else texts
 
 
 def _whole(values: Any, dtype: str) -> Any:

@@ -166,7 +166,7 @@ class ServedModel:
             return [self._scores_of_one(requests[0])]
         import numpy as np  # noqa: PLC0415 - the model has imported it
 
-        read = [self.predictor.conform(each.columns) for each in requests]
+        read = [self.predictor.conform(each.columns, each.nulls) for each in requests]
         columns = {name: np.concatenate([each[name] for each in read]) for name in read[0]}
         rows = [each.rows for each in requests]
         scores = self.predictor.scores_of(columns, sum(rows))
@@ -175,7 +175,8 @@ class ServedModel:
     def _scores_of_one(self, request: InferenceRequest) -> Scores:
         """The scores; `OutlierError` if the model fails only on rows unlike those of training."""
         try:
-            return self.predictor.scores_of(self.predictor.conform(request.columns), request.rows)
+            columns = self.predictor.conform(request.columns, request.nulls)
+            return self.predictor.scores_of(columns, request.rows)
         except UnfitColumn as error:
             raise OutlierError(error.message) from error
         except Exception as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
+from operator import countOf
 from typing import Any, TypeAlias
 
 from modelyard.domain.specs.contract import Column, ColumnType
@@ -62,10 +65,12 @@ class ReadTensor:
     Args:
         array: Its values; see `read_tensor`.
         nulls: How many of them are missing.
+        levels: How many rows each level of a category has; none where there is one row.
     """
 
     array: Values
     nulls: int
+    levels: Mapping[Any, int] = field(default_factory=dict)
 
 
 def read_tensor(column: Column, tensor: Mapping[str, object]) -> ReadTensor:
@@ -88,6 +93,10 @@ def read_tensor(column: Column, tensor: Mapping[str, object]) -> ReadTensor:
         datatype in _ACCEPTED[column.type] or all(value is None for value in data)
     ):
         raise TensorError(f"expected {describe_column(column)}, found {describe_value(datatype)}")
+    if column.type == "category" and len(data) > 1:
+        return _categories(column, data)
+    if column.type == "number" and (values := _floats(data)) is not None:
+        return ReadTensor(array=values, nulls=0)
     kinds = set(map(type, data))
     if not kinds <= _AS_THEY_ARE[column.type] or (_NONE in kinds and not column.nullable):
         data = [_value(column, value, row) for row, value in enumerate(data)]
@@ -97,6 +106,41 @@ def read_tensor(column: Column, tensor: Mapping[str, object]) -> ReadTensor:
 def values_of_nulls(column: Column, rows: int) -> Values:
     """The values of a column that was left out."""
     return _array_of(column.type, [None] * rows, has_nulls=True)
+
+
+def _categories(column: Column, data: list[object]) -> ReadTensor:
+    """Texts, whose levels are counted here: so types are looked at once a level, not once a row."""
+    import numpy as np  # noqa: PLC0415 - only where rows are read
+
+    levels = _levels(column, data)
+    if levels is None:
+        data = [_value(column, value, row) for row, value in enumerate(data)]
+        levels = Counter(data)
+    nulls = levels.pop(None, 0)
+    # A plain one, which the garbage collector does not follow where it waits in the log's queue.
+    return ReadTensor(array=np.array(data, dtype=object), nulls=nulls, levels=dict(levels))
+
+
+def _levels(column: Column, data: list[object]) -> Counter[object] | None:
+    """How often each level occurs; None if there may be a value that is none."""
+    try:
+        levels = Counter(data)
+    except TypeError:  # a list or an object, of which there is no level
+        return None
+    kinds = set(map(type, levels))
+    is_good = kinds <= _AS_THEY_ARE["category"] and (column.nullable or _NONE not in kinds)
+    return levels if is_good else None
+
+
+def _floats(data: list[object]) -> Values | None:
+    """Finite floats and nothing else, the usual numbers of a request; None if there is another."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if countOf(map(type, data), float) != len(data):
+        return None
+    # Takes half the time of `np.array`, which looks for lists in the list.
+    values = np.frombuffer(bytearray(struct.pack(f"{len(data)}d", *data)))
+    return values if np.isfinite(values).all() else None
 
 
 def _array(column: Column, data: list[object], *, nulls: int) -> ReadTensor:

@@ -23,7 +23,8 @@ from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.domain.specs.repository import Repository
-from modelyard.serving.counters import Counters, bin_counts, row_bins
+from modelyard.serving.counters import Counters
+from modelyard.serving.counts.bins import bin_counts, row_bins
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import request_of_rows
 

@@ -47,8 +47,9 @@ def exported() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for each in (registry, WatchHealth(30).registry, JudgeMetrics()._registry):
         for metric in each._collector_to_names:
+            labels = getattr(metric, "counter", metric)._labelnames
             for name in each._collector_to_names[metric]:
-                found.setdefault(name, set()).update(metric._labelnames)
+                found.setdefault(name, set()).update(labels)
     return found
 
 

@@ -1,0 +1,1 @@
+"""Counts of rows that the judge compares."""
