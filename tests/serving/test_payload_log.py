@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,8 +14,8 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import request_of_rows
-from modelyard.serving.payload_log import Limits, Part, PayloadLog, surplus_parts
-from modelyard.serving.payload_parts import Payload
+from modelyard.serving.payload_log import KeptParts, Limits, PayloadLog
+from modelyard.serving.payload_parts import Payload, part_schema, write_part
 
 COLUMNS = (
     Column(name="sort", type="category", nullable=True),
@@ -84,6 +85,18 @@ def test_every_type_and_every_failure_is_written(tmp_path: Path):
     ]
 
 
+def test_a_part_has_the_columns_and_types_of_the_schema_and_no_dictionaries(tmp_path: Path):
+    unread = Payload(at=NOW, status=400, error="no JSON")
+    path = tmp_path / "part.parquet"
+    write_part(path, [unread, payload(3), unread, payload(2)], part_schema(SERVING), LABELS)
+    found = pq.read_table(path)
+    assert found.schema.equals(part_schema(SERVING))
+    assert found["request"].to_pylist() == [None, *["q"] * 3, None, *["q"] * 2]
+    assert found["row"].to_pylist() == [None, 0, 1, 2, None, 0, 1]
+    assert found["error"].to_pylist() == ["no JSON", *[None] * 3, "no JSON", *[None] * 2]
+    assert found["release"].to_pylist() == ["r1"] * 7
+
+
 def test_rows_beyond_what_memory_may_hold_are_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -126,15 +139,52 @@ def test_what_cannot_be_written_is_counted_and_the_log_goes_on(tmp_path: Path):
     assert not list(folder.glob(".*"))
 
 
-def test_the_oldest_parts_go_until_the_others_fit():
-    parts = [Part(name=name, size=size, written=at) for at, name, size in
-             ((3, "c", 40), (1, "a", 40), (4, "d", 40), (2, "b", 10))]  # fmt: skip
-    assert surplus_parts(parts, 1000) == surplus_parts(parts, 130) == []
-    assert surplus_parts(parts, 129) == ["a"]
-    assert surplus_parts(parts, 80) == ["b", "a"]
-    assert surplus_parts(parts, 79) == ["c", "b", "a"]
-    assert surplus_parts(parts, 0) == ["c", "b", "a"]
-    assert surplus_parts([], 0) == []
+def part(folder: Path, name: str, size: int, at: int = 0) -> Path:
+    path = folder / f"{name}.parquet"
+    path.write_bytes(b"x" * size)
+    if at:
+        os.utime(path, ns=(at, at))
+    return path
+
+
+def names(folder: Path) -> str:
+    return "".join(sorted(path.stem for path in folder.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [(1000, "abcd"), (130, "abcd"), (129, "bcd"), (80, "cd"), (79, "d"), (0, "d")],
+)
+def test_the_oldest_parts_go_until_the_others_fit(tmp_path: Path, limit: int, kept: str):
+    for at, name, size in ((3, "c", 40), (1, "a", 40), (2, "b", 10)):
+        part(tmp_path, name, size, at)
+    KeptParts(tmp_path, limit).add(part(tmp_path, "d", 40))
+    assert names(tmp_path) == kept
+
+
+def test_many_parts_are_listed_once_in_a_while_and_never_exceed_their_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    listed = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (listed.append(path), real(path))[1])
+    kept = KeptParts(tmp_path, 640)  # looks once more than 10 bytes have been written
+    for number in range(120):
+        kept.add(part(tmp_path, f"{number:04d}", 5, at=number + 1))
+    assert len(listed) == 40
+    for number in range(120, 180):
+        kept.add(part(tmp_path, f"{number:04d}", 5, at=number + 1))
+        assert names(tmp_path).startswith(f"{max(0, number - 127):04d}")
+        assert len(names(tmp_path)) == 4 * min(128, number + 1)
+
+
+def test_servers_that_share_a_folder_keep_it_near_its_limit(tmp_path: Path):
+    servers = [KeptParts(tmp_path, 640) for _ in range(3)]
+    for number in range(300):
+        servers[number % 3].add(part(tmp_path, f"{number:04d}", 5, at=number + 1))
+    kept = sorted(path.stem for path in tmp_path.iterdir())
+    assert 120 <= len(kept) <= 136  # 128 have the limit
+    assert kept == [f"{number:04d}" for number in range(300 - len(kept), 300)]
 
 
 def test_a_folder_over_its_limit_keeps_its_newest_parts_and_what_is_not_the_logs(tmp_path: Path):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import glob
-import itertools
 import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.serving.documents import Serving
-from modelyard.serving.payload_parts import Payload, part_schema, part_table
+from modelyard.serving.payload_parts import Payload, part_schema, write_part
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 CLOSE_SECONDS = 20.0
 """How long the log may write when it is closed."""
+
+_LOOKS = 64  # at the folder, while as much is written as it may have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Limits:
         part_rows: Rows after which a part is written.
         part_seconds: Age of its first row after which a smaller part is written.
         disk_bytes: Size of all parts in the folder, those of other servers included, beyond which
-            the oldest are deleted; the newest one always stays.
+            the oldest are deleted; the newest one always stays. See `KeptParts`.
     """
 
     queued_rows: int = 50_000
@@ -81,6 +82,7 @@ class PayloadLog:
         self._folder, self._labels, self._serving = folder, labels, serving
         self._on_dropped, self._limits = on_dropped, limits or Limits()
         self._schema: pa.Schema = part_schema(serving)
+        self._kept = KeptParts(folder, self._limits.disk_bytes)
         self._waiting: deque[Payload] = deque()
         self._queued = self._waiting_rows = 0
         self._is_open = True
@@ -113,7 +115,6 @@ class PayloadLog:
     def _run(self) -> None:
         while part := self._next_part():
             self._write_or_drop(part)
-            self._make_room()
 
     def _next_part(self) -> list[Payload]:
         """The payloads of the next part, once it is full or old; empty once the log is closed."""
@@ -143,35 +144,60 @@ class PayloadLog:
             with self._changed:
                 self._queued -= rows
 
-    def _make_room(self) -> None:
-        try:
-            for old in surplus_parts(_parts(self._folder), self._limits.disk_bytes):
-                (self._folder / old).unlink(missing_ok=True)  # another server may have deleted it
-        except OSError:
-            _LOGGER.exception("payload log %s: cannot delete old parts", self._folder)
-
     def _write(self, part: Sequence[Payload]) -> None:
-        import pyarrow.parquet as pq  # noqa: PLC0415 - only a server with a log needs it
-
-        table = part_table(part, self._schema, self._labels)
         self._parts += 1
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{self._labels['release']}-{stamp}-{os.getpid()}-{self._parts:06d}.parquet"
         partial = self._folder / f".{name}.part"
-        # Of inputs nobody asks for the least and the greatest, which take a quarter of the time.
-        pq.write_table(table, partial, write_statistics=["at", "request"])
+        write_part(partial, part, self._schema, self._labels)
         partial.replace(self._folder / name)
+        self._kept.add(self._folder / name)
 
 
-def surplus_parts(parts: Iterable[Part], limit: int) -> list[str]:
-    """The names of the oldest parts that must be deleted so that the others fit into `limit` bytes.
+class KeptParts:
+    """The parts in a folder, of which the oldest go when all together are too large.
 
-    The newest part stays, whatever its size.
+    To list thousands of parts takes longer than to write one. So the folder is listed when a 64th
+    of the limit has been written since, and in between what other servers write is not known. One
+    that they have deleted is taken for as much as they have written.
+
+    Args:
+        folder: Of the parts.
+        limit: Bytes that they may have; the newest one stays, whatever its size.
     """
-    newest_first = sorted(parts, key=lambda part: (part.written, part.name), reverse=True)
-    sums = itertools.accumulate(part.size for part in newest_first)
-    kept = sum(total <= limit for total in sums)
-    return [part.name for part in newest_first[max(1, kept) :]]
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder, self._limit = folder, limit
+        self._oldest_first: deque[Part] = deque()
+        self._size = 0
+        self._until_look = 0
+
+    def add(self, path: Path) -> None:
+        """Make room for a part that has been written."""
+        try:
+            size = path.stat().st_size
+            self._until_look -= size
+            if self._until_look < 0:
+                self._look()
+            else:
+                self._oldest_first.append(Part(name=path.name, size=size, written=0))
+                self._size += size
+            self._delete_surplus()
+        except OSError:
+            _LOGGER.exception("payload log %s: cannot delete old parts", self._folder)
+
+    def _look(self) -> None:
+        parts = sorted(_parts(self._folder), key=lambda part: (part.written, part.name))
+        self._oldest_first = deque(parts)
+        self._size = sum(part.size for part in parts)
+        self._until_look = self._limit // _LOOKS
+
+    def _delete_surplus(self) -> None:
+        while self._size > self._limit and len(self._oldest_first) > 1:
+            oldest = self._oldest_first.popleft()
+            with suppress(FileNotFoundError):  # another server may have deleted it
+                (self._folder / oldest.name).unlink()
+                self._size -= oldest.size
 
 
 def forget_partial_parts(folder: Path, release: str, process: int) -> None:

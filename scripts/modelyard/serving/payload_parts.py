@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.domain.specs.contract import ColumnType
@@ -80,8 +81,35 @@ def part_schema(serving: Serving) -> pa.Schema:
     )
 
 
+def write_part(
+    path: Path, part: Sequence[Payload], schema: pa.Schema, labels: Mapping[str, str]
+) -> None:
+    """Write a part, as Parquet of this schema; for the arguments see `part_table`."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+    pq.write_table(
+        part_table(part, schema, labels),
+        path,
+        # Of inputs nobody asks for the least and the greatest, which take a quarter of the time.
+        write_statistics=["at", "request"],
+        use_dictionary=_repeated_columns(schema),
+        # The table's has dictionaries, which are no matter of who reads the part.
+        store_schema=False,
+    )
+
+
+def _repeated_columns(schema: pa.Schema) -> list[str]:
+    """Columns with a dictionary, as Parquet names them.
+
+    `row` and `prediction` have none: their values hardly repeat, so it would take a fifth of the
+    time to write a part, and space.
+    """
+    inputs = [f"inputs.{field.name}" for field in schema.field("inputs").type]
+    return [*inputs, *(name for name in schema.names if name not in {"row", "prediction"})]
+
+
 def part_table(part: Sequence[Payload], schema: pa.Schema, labels: Mapping[str, str]) -> pa.Table:
-    """The rows of these payloads.
+    """The rows of these payloads; what repeats within a part is a dictionary of its type.
 
     Args:
         part: The payloads; at least one.
@@ -100,17 +128,30 @@ def part_table(part: Sequence[Payload], schema: pa.Schema, labels: Mapping[str, 
     def by_row(name: str, values: list[Any]) -> pa.Array:
         return pa.array(values, schema.field(name).type).take(pa.array(owner))
 
+    first = pa.repeat(pa.scalar(0, pa.int32()), len(owner))
     columns = {
         "at": by_row("at", [payload.at for payload in part]),
-        **{name: pa.repeat(labels[name], len(owner)) for name in _LABELS},
-        "request": by_row("request", [p.inputs and p.inputs.identifier for p in part]),
+        **{name: pa.DictionaryArray.from_arrays(first, [labels[name]]) for name in _LABELS},
+        "request": _texts([p.inputs.identifier if p.inputs else None for p in part], owner),
         "row": pa.array(place, pa.int32(), mask=~is_read),
         "status": by_row("status", [payload.status for payload in part]),
-        "error": by_row("error", [payload.error for payload in part]),
+        "error": _texts([payload.error for payload in part], owner),
         "inputs": _spread(_inputs(part, schema.field("inputs").type), is_read),
         "prediction": _spread(_predictions(part, schema.field("prediction").type), is_scored),
     }
-    return pa.table(columns, schema=schema)
+    fields = [schema.field(name).with_type(values.type) for name, values in columns.items()]
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def _texts(of_payloads: Sequence[str | None], owner: npt.NDArray[np.intp]) -> pa.Array:
+    """The text of each row's payload; Parquet is written from a dictionary in less time."""
+    import numpy as np  # noqa: PLC0415 - as above
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    is_null = np.array([text is None for text in of_payloads])
+    places = pa.array(owner, pa.int32(), mask=is_null[owner])
+    texts = pa.array([text or "" for text in of_payloads], pa.string())
+    return pa.DictionaryArray.from_arrays(places, texts)
 
 
 def _spread(values: pa.Array, has_one: Mask) -> pa.Array:
