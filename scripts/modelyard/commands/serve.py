@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from modelyard.commands.output.logs import log_with_dates
-from modelyard.domain.server_arguments import STUCK_SECONDS
-from modelyard.domain.specs.model import DEFAULT_QUEUE
+from modelyard.domain.specs.model import DEFAULT_QUEUE, STUCK_SECONDS
 
 
 def _copy_addresses(

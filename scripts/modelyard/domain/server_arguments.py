@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelyard.domain.specs.model import DEFAULT_QUEUE
+from modelyard.domain.specs.model import DEFAULT_QUEUE, STUCK_SECONDS
 
 RELEASE_HEADER = "x-modelyard-release"
 """The header in which a server names the release that it was started for."""
-
-STUCK_SECONDS = 120.0
-"""After which a call of a model is taken for one that never returns; no client waits as long."""
 
 
 def server_arguments(
@@ -26,6 +23,7 @@ def server_arguments(
     shadow: float = 0.0,
     shadow_to: Iterable[str] = (),
     workers: int = 1,
+    stuck_after: float = STUCK_SECONDS,
     **where: str,
 ) -> list[str]:
     """The arguments of `modelyard` that serve an artifact.
@@ -43,6 +41,7 @@ def server_arguments(
         shadow: The share of requests that it copies; no argument for none, as above.
         shadow_to: Where canaries answer the copies.
         workers: Processes that serve; as with the queue.
+        stuck_after: Seconds after which a call is taken for one that never returns; as above.
         where: Further options of `modelyard serve`, such as `port`.
     """
     options = {
@@ -57,6 +56,8 @@ def server_arguments(
         options["queue"] = str(queue)
     if workers != 1:
         options["workers"] = str(workers)
+    if stuck_after != STUCK_SECONDS:
+        options["stuck-after"] = f"{stuck_after:g}"
     return [
         "serve",
         *(f"--{name}={value}" for name, value in options.items()),

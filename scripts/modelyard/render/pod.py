@@ -91,6 +91,7 @@ def _server(
         trusted_types=model.artifact.trusted_types,
         queue=model.server.queue,
         workers=model.server.workers,
+        stuck_after=model.server.stuck_after_seconds,
         host="0.0.0.0",  # noqa: S104 - pods are reached by their address
         port=str(PORT),
         closing_file=_CLOSING,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import threadpoolctl
 
-from modelyard.domain.server_arguments import STUCK_SECONDS
-from modelyard.domain.specs.model import DEFAULT_QUEUE, OutputKind
+from modelyard.domain.specs.model import DEFAULT_QUEUE, STUCK_SECONDS, OutputKind
 from modelyard.serving.batches import Batches, ModelThread, StuckError, score_together
 from modelyard.serving.documents import Golden
 from modelyard.serving.inputs import InferenceRequest, request_of_rows

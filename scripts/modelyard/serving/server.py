@@ -15,8 +15,7 @@ from pathlib import Path
 import prometheus_client
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from modelyard.domain.server_arguments import STUCK_SECONDS
-from modelyard.domain.specs.model import DEFAULT_QUEUE
+from modelyard.domain.specs.model import DEFAULT_QUEUE, STUCK_SECONDS
 from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden

@@ -229,8 +229,8 @@ def test_a_queue_and_workers_of_its_own_are_arguments_of_the_server_and_the_defa
     def arguments(model):
         return rollout(model=model)["spec"]["template"]["spec"]["containers"][0]["args"]
 
-    named = arguments(replace(MODEL, server=Server(queue=20, workers=3)))
-    assert {"--queue=20", "--workers=3"} <= {*named}
+    named = arguments(replace(MODEL, server=Server(queue=20, workers=3, stuck_after_seconds=600)))
+    assert {"--queue=20", "--workers=3", "--stuck-after=600"} <= {*named}
     assert arguments(replace(MODEL, server=Server())) == arguments(MODEL)
 
 

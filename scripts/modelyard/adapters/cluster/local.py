@@ -385,6 +385,7 @@ class LocalCluster:
             queue=model.server.queue,
             shadow=model.canary.shadow,
             workers=model.server.workers,
+            stuck_after=model.server.stuck_after_seconds,
             lock=release.lock,
             port=self._free_port(release.identity),
             since=now,

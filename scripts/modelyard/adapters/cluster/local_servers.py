@@ -163,6 +163,7 @@ class LocalServers:
             trusted_types=server.trusted_types,
             queue=server.queue,
             workers=server.workers,
+            stuck_after=server.stuck_after,
             port=str(server.port),
             claim=str(self._claim(server.release)),
             payload_log=str(self._payloads),

@@ -13,7 +13,7 @@ from modelyard.adapters.replaced_file import write_whole
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.model import DEFAULT_QUEUE
+from modelyard.domain.specs.model import DEFAULT_QUEUE, STUCK_SECONDS
 from modelyard.domain.specs.paths import environment_file
 from modelyard.errors import CannotAnswer
 
@@ -36,6 +36,7 @@ class Server:
         port: Where it listens.
         queue: Requests that may wait while its model is busy.
         workers: Its processes.
+        stuck_after: Seconds after which a call of its model is taken for one that never returns.
         since: When this release was first started here.
         tried: When it was started last.
         step: The rollout step it is at; None until it was ready for the first time.
@@ -63,6 +64,7 @@ class Server:
     process: Started | None = None
     queue: int = DEFAULT_QUEUE
     workers: int = 1
+    stuck_after: float = STUCK_SECONDS
     at_once: bool = False
     failures: int = 0
     served: bool = False

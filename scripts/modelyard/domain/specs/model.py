@@ -129,6 +129,9 @@ class Trainer:
 
 
 DEFAULT_QUEUE = 256
+STUCK_SECONDS = 120.0
+"""After which a call of a model is taken for one that never returns; no client waits as long."""
+
 MAX_UNPACKED_MEGABYTES = 2000
 """What a packed data file may unpack to where model.yaml gives no limit."""
 
@@ -143,6 +146,7 @@ class Server:
         placement: Class of nodes that it runs on, of `placements` in each environment.yaml.
         queue: Requests that may wait while the model is busy; further ones are answered 503.
         workers: Processes of each server, with the model and a queue each.
+        stuck_after_seconds: After which a call of the model is taken for one that never returns.
     """
 
     resources: Resources = field(default_factory=Resources)
@@ -150,6 +154,7 @@ class Server:
     placement: str | None = None
     queue: int = DEFAULT_QUEUE
     workers: int = 1
+    stuck_after_seconds: float = STUCK_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,7 @@ def _arguments(
         folder=str(folder),
         formats=policy.accepted_formats,
         trusted_types=policy.trusted_types,
+        stuck_after=job.model.server.stuck_after_seconds,
         port=str(port),
         lock=runtime.lock,
         lock_file=str(runtime.lock_file),
