@@ -114,6 +114,7 @@ def test_an_environment_that_is_renamed_with_its_releases_keeps_no_bad_release(y
     if references == "go along":
         text = yard.read(environment("production"))
         documents[environment("production")] = text.replace(b": canary", b": canary-2")
+    kept = {path: yard.read(path) for path in documents if "canary-2" not in path}
     yard.commit(documents, "By hand", author="Mallory")
 
     found = passes(yard)
@@ -123,6 +124,14 @@ def test_an_environment_that_is_renamed_with_its_releases_keeps_no_bad_release(y
     assert "v2" in yard.model_facts.holds
     assert environment("canary") in str(found.failures)
     assert proposed(yard) == []
+
+    rules = {path: text for path, text in kept.items() if path.endswith("environment.yaml")}
+    strays = [path for path in documents if "canary-2" in path]
+    yard.commit({**dict.fromkeys(strays), **rules}, "Undone", author="Cleo")
+    yard.record("v3", champion="v1")
+    assert passes(yard, 3).failures == ()
+    assert proposed(yard) == ["Promote m v3 to canary"]
+    assert set(yard.running()) == {"staging", "canary", "production"}
 
 
 @pytest.mark.sample(1)

@@ -24,6 +24,8 @@ from modelyard.adapters.specs.reader import Specs, read_specs
 from modelyard.adapters.specs.split import split_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
+from modelyard.domain.promotion.change import Purpose, parse_branch
+from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -146,7 +148,23 @@ class Workspace:
 
     def _watched(self, commit: str, models: Collection[str] | None = None) -> Specs:
         specs = read_specs(GitTree(self.git, commit), models=models)
-        return with_last_readable(self.git, commit, specs)
+        return with_last_readable(self.git, commit, specs, self._was_released_to)
+
+    def _was_released_to(self, environment: Environment) -> bool:
+        """Whether a merged pull request brought a release to an environment that is gone."""
+        try:
+            closed = self.services.pulls.closed()
+        except YardError as error:  # what may have to go back does not wait for the forge
+            logger.warning("%s", error.message)
+            return True
+        merged = (parse_branch(pull.branch) for pull in closed if pull.state is PullState.MERGED)
+        return any(
+            branch.purpose is Purpose.RECORD
+            if environment.promotes_from is None  # the first one gets its releases with records
+            else branch.purpose is Purpose.PROMOTE and branch.subject == environment.name
+            for branch in merged
+            if branch is not None
+        )
 
     def read_ahead(self, models: Collection[str], tree: GitTree) -> None:
         """Read the specs of these models at once, and forget those that were read so before.
@@ -157,7 +175,8 @@ class Workspace:
         """
         commit = tree.commit
         self._ahead.clear()
-        specs = with_last_readable(self.git, commit, read_specs(tree, models=models))
+        read = read_specs(tree, models=models)
+        specs = with_last_readable(self.git, commit, read, self._was_released_to)
         found = split_specs(specs, models)
         self._ahead.update({(commit, model): specs for model, specs in found.items()})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.reader import Specs, build_valid
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     SETTINGS,
@@ -30,7 +31,9 @@ _MOST_STEPS = 50
 _ENVIRONMENTS = AnswerCache(4)
 
 
-def with_last_readable(git: Git, commit: str, specs: Specs) -> Specs:
+def with_last_readable(
+    git: Git, commit: str, specs: Specs, was_released_to: Callable[[Environment], bool]
+) -> Specs:
     """The specs of a commit with each environment, model and the settings as readable last.
 
     What goes back asks these files for its rules, and must not wait until one is mended. Each stays
@@ -41,8 +44,10 @@ def with_last_readable(git: Git, commit: str, specs: Specs) -> Specs:
         git: The repository.
         commit: The commit that the specs are of.
         specs: What was read there.
+        was_released_to: Whether a merged pull request brought a release to an environment that is
+            gone with its folder; only asked if there is one.
     """
-    filled = _Filled(git=git, commit=commit, specs=specs)
+    filled = _Filled(git=git, commit=commit, specs=specs, was_released_to=was_released_to)
     filled.leave_out_misnamed()
     filled.fill_settings()
     filled.fill_models()
@@ -65,6 +70,7 @@ class _Filled:
         git: The repository.
         commit: The commit that they are of.
         specs: The specs so far.
+        was_released_to: See `with_last_readable`.
         problems: What was found wrong in addition.
         stands_in: See `Specs`.
     """
@@ -72,6 +78,7 @@ class _Filled:
     git: Git
     commit: str
     specs: Specs
+    was_released_to: Callable[[Environment], bool]
     problems: list[Problem] = field(default_factory=list)
     stands_in: dict[str, str] = field(default_factory=dict)
 
@@ -147,7 +154,8 @@ class _Filled:
     def _went_with_releases(self) -> Iterator[str]:
         """The environments whose folder is gone since a commit that took releases with it.
 
-        Only the tool takes releases away, so the whole folder was moved or deleted by a push.
+        Only the tool takes releases away, so the whole folder was moved or deleted by a push. One
+        that had no release by a pull request came by such a push itself, which somebody undid.
         """
         here = environment_names(self.git.list_folders(self.commit, ENVIRONMENTS))
         for name in sorted(_every_environment(self.git, self.commit) - {*here}):
@@ -155,7 +163,8 @@ class _Filled:
             found = read_last(self.git, self.commit, "Environment", file, name=name)
             if found is not None:
                 before = f"{found[1]}^1"
-                if self.git.tree_hash(before, releases_folder(name)):
+                had_releases = self.git.tree_hash(before, releases_folder(name)) is not None
+                if had_releases and self.was_released_to(found[0]):
                     yield name
 
     def _named(self) -> dict[str, str]:

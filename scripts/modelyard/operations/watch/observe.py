@@ -9,6 +9,7 @@ from functools import cached_property, partial
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.specs.last_readable import read_last
 from modelyard.domain.canary.rollout import (
     ReleaseEvent,
     is_judged_now,
@@ -25,7 +26,7 @@ from modelyard.domain.server_fault import Blame
 from modelyard.domain.sites import Site
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
-from modelyard.domain.specs.paths import release_file
+from modelyard.domain.specs.paths import environment_file, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
@@ -77,7 +78,20 @@ def observe_model(workspace: Workspace, model: str, report: Callable[[str], None
         elif not GitTree(workspace.git, commit).exists(release_file(environment.name, model)):
             # A pin that is there and cannot be read is no reason to stop its servers.
             steps.append(partial(_remove_servers, workspace, environment, model))
+    gone = [name for name in standing.owners if name not in catalog.environments]
+    steps += [
+        partial(_remove_left_servers, workspace, name, model)
+        for name in gone
+        if standing.owns(name)
+    ]
     return run_all(steps)
+
+
+def _remove_left_servers(workspace: Workspace, environment: str, model: str) -> bool:
+    """Stop what a push brought to an environment that is gone since: nothing observes it."""
+    file = environment_file(environment)
+    found = read_last(workspace.git, workspace.main(), "Environment", file, name=environment)
+    return found is not None and _remove_servers(workspace, found[0], model)
 
 
 def _remove_servers(workspace: Workspace, environment: Environment, model: str) -> bool:
