@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from modelyard.domain.canary.prediction_shift import (
     expect_predictions,
     shift_evidence,
 )
+from modelyard.domain.canary.promises.stable import trusted_looks
 
 ROWS = 20
 LEVEL = 0.025  # alpha of the default policy, split over two metrics
@@ -340,3 +342,14 @@ def test_a_small_shift_of_independent_rows_needs_few_more_predictions_than_if_th
         for known in (True, False)
     )
     assert np.median(judged) <= 1.3 * np.median(known)
+
+
+def test_without_its_held_out_shares_nothing_can_be_held_against_stable():
+    unknown = ExpectedPredictions(
+        edges=(), bins=(0, 1, 2), kernel=tuple(map(tuple, np.eye(3))), shares=(1.0, 0, 0), rows=900
+    )
+    far = side(*[[[2, 2]] * 200] * 5)
+
+    assert trusted_looks(far, unknown, radius=0.1).tolist() == [True] * 5
+    known = replace(unknown, stable_shares=(1.0, 0.0, 0.0))
+    assert not trusted_looks(far, known, radius=0.1).all()

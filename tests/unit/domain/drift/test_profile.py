@@ -76,6 +76,15 @@ def test_bins_hold_equal_shares_of_a_continuous_column():
     assert 95 <= inner.min() <= inner.max() <= 105
 
 
+def test_edges_are_a_thousandth_at_each_end_and_even_shares_between():
+    values = np.arange(100_000.0)
+    (column,) = build_profile({"x": values}, [NUMBER], one_block(100_000)).columns
+    assert isinstance(column, NumberProfile)
+    shares = [0.001, *(0.005 + 0.99 * each / 197 for each in range(198)), 0.999]
+    wanted = np.quantile(values, shares, method="inverted_cdf")
+    assert column.edges == pytest.approx(wanted, abs=1)
+
+
 def test_edges_keep_apart_values_that_differ_only_far_behind_the_point():
     values = 1_380_000_000 + np.arange(1000.0) / 1000
     (column,) = build_profile({"x": values}, [NUMBER], one_block(1000)).columns
@@ -111,8 +120,9 @@ def test_a_block_cut_short_is_reference_but_no_window():
 def test_refuses_data_without_a_column_or_with_other_blocks():
     with pytest.raises(CannotAnswer, match="columns without data: c"):
         build_profile({"x": np.zeros(3)}, [NUMBER, CATEGORY], one_block(3))
-    with pytest.raises(CannotAnswer, match="3 rows, 2 block ids"):
+    with pytest.raises(CannotAnswer, match="3 rows, 2 block ids") as raised:
         build_profile({"x": np.zeros(3)}, [NUMBER], one_block(2))
+    assert raised.value.hint == "check the data against the contract first"
 
 
 def test_refuses_a_document_of_another_format_or_with_a_part_missing():

@@ -6,7 +6,13 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from modelyard.domain.drift.detection import check_in_season, check_window, confirm_drift
+from modelyard.domain.drift.detection import (
+    check_counts,
+    check_in_season,
+    check_window,
+    confirm_drift,
+    count_window,
+)
 from modelyard.domain.drift.profile import (
     Profile,
     hardly_watched,
@@ -14,7 +20,7 @@ from modelyard.domain.drift.profile import (
     seasonal_columns,
 )
 from modelyard.domain.drift.profiling.build import build_profile
-from modelyard.domain.drift.season.weeks import WEEKS, find_year, weeks_near
+from modelyard.domain.drift.season.weeks import SLIP_DAYS, WEEKS, find_year, weeks_near
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.interval import Interval
 
@@ -81,6 +87,30 @@ def test_winter_in_summer_is_found_and_would_not_be_without_a_season():
     assert drifted(SEASONAL, winter, 452, 459) == found
     whole_year = check_window(SEASONAL, winter, least_rows=100)
     assert not any(check.drifted for check in whole_year)
+
+
+@pytest.mark.parametrize("early", [-SLIP_DAYS, 0, SLIP_DAYS])
+def test_a_season_may_be_early_or_late_and_the_least_effect_counts(early):
+    days = np.arange(520, 527)  # where the wave is steep
+    table, window = feed(days + early, seed=3), days_of(520, 527)
+    effects = {
+        later: {
+            (check.column, check.reason): check.effect / check.floor
+            for check in check_counts(
+                in_season(SEASONAL, window, later=later),
+                count_window(SEASONAL, table),
+                least_rows=100,
+            )
+        }
+        for later in (-SLIP_DAYS, 0, SLIP_DAYS)
+    }
+    least = {key: min(each[key] for each in effects.values()) for key in effects[0]}
+
+    found = check_in_season(SEASONAL, table, window, least_rows=100)
+
+    assert {(each.column, each.reason): each.effect / each.floor for each in found} == least
+    if early:
+        assert least != effects[0]
 
 
 def test_a_column_that_its_season_watches_is_not_called_hardly_watched():

@@ -105,6 +105,14 @@ def test_the_correlation_is_spearmans():
     assert measured["rank correlation", ("temp", "rain")][0] == pytest.approx(rho)
 
 
+def test_the_weekdays_begin_with_monday():
+    days = np.array(["2024-07-01", "2024-07-01", "2024-07-06", "2024-07-07"], "datetime64[s]")
+    shares = np.zeros(7)
+    for day in days.astype(object):
+        shares[day.weekday()] += 1 / len(days)
+    assert measure_habits({}, days)["weekday", ()].tolist() == shares.tolist()
+
+
 def test_nulls_and_constants_have_no_relation_and_no_error():
     table, times = weather(np.random.default_rng(1), 1, since="2024-07-01")
     table["rain"] = np.zeros(WEEK)

@@ -291,6 +291,16 @@ def test_an_inconclusive_comparison_names_the_clusters_that_would_be_enough():
     assert numbers["detectable"] / scale == pytest.approx(0.05)
 
 
+def test_without_a_margin_the_clusters_that_would_be_enough_show_the_difference_that_was_found():
+    random = np.random.default_rng(2)
+    errors = np.abs(random.normal(size=(2, 300)))
+    found = paired_difference("mae", np.zeros(300), *errors, np.arange(300))
+    numbers = superiority(found, alpha=0.05).numbers
+    assert 0 < abs(found.difference) < numbers["detectable"]
+    scale = math.sqrt(numbers["enough_clusters"] / 300)
+    assert numbers["detectable"] / scale == pytest.approx(abs(found.difference))
+
+
 def bad_days(days, share, loss, random):
     """Equal models, but on each of a share of the days so many of 200 rows go wrong."""
     clusters = np.repeat(np.arange(days), 200)

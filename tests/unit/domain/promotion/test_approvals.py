@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from modelyard.domain.people import Person
-from modelyard.domain.promotion.approvals import find_waiver
+from modelyard.domain.promotion.approvals import find_waiver, missing_approvals
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.promote import find_missing, promotion_target
 from modelyard.domain.promotion.pulls import BrokenGlass, StatusState
+from modelyard.domain.specs.environment import Approvals
 from unit.domain.promotion.simulated import Simulated
 
 
@@ -48,6 +49,29 @@ def asked_for_production(sim):
     sim.reconcile()
     sim.check()
     return sim.pull_of(Purpose.PROMOTE, "production").number
+
+
+def test_where_anybody_may_approve_a_teammate_is_asked(sim):
+    pull = sim.pulls[asked_for_production(sim)]
+    where = replace(sim.environments["production"], approvals=Approvals(needed=1))
+
+    assert missing_approvals(where, pull) == f"1 more approval of {pull.head[:10]}, from a teammate"
+
+
+@pytest.mark.parametrize(
+    ("members", "is_named"),
+    [(None, True), (frozenset(), False), (frozenset({Person(login="cy", id="3")}), False)],
+)
+def test_a_team_whose_members_the_forge_does_not_say_is_named(sim, members, is_named):
+    number = asked_for_production(sim)
+    pull = replace(sim.pulls[number], teams={"org/leads": members})
+    asked = Approvals(needed=1, approvers=("ada", "org/leads", "org/unasked"))
+    where = replace(sim.environments["production"], approvals=asked)
+
+    said = missing_approvals(where, pull)
+
+    assert ("who is in org/leads is not known" in said) is is_named
+    assert "org/unasked is not known" not in said
 
 
 def test_approvals_count_once_a_person_and_only_of_the_list(sim):

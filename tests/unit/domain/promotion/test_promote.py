@@ -18,6 +18,7 @@ from modelyard.domain.promotion.promote import (
     needs_comparison,
     plan_promotions,
 )
+from modelyard.domain.review.pushed_rules import PushedRule
 from modelyard.domain.specs.environment import FreezeWindow
 from modelyard.domain.verdict import Outcome
 from unit.domain.promotion.examples import (
@@ -228,6 +229,23 @@ def test_a_version_without_a_record_waits_for_its_verdict(sim):
     assert lacking(sim, DEV, "v9") == (
         Missing(what="a gate verdict of v9 against v1, the version in production"),
     )
+
+
+# Pushed rules
+
+
+def test_a_rule_that_a_push_changed_blocks_the_environments_that_it_can_affect(sim):
+    rule = PushedRule(
+        file="modelyard.yaml", what="bot: a -> b", commit="c" * 40, author="Mallory",
+        environments=frozenset({"staging"}),
+    )  # fmt: skip
+    world = replace(sim.world(), pushed_rules=(rule,))
+
+    (missing,) = find_missing(world, STAGING, version="v2")
+    assert (missing.what, missing.blocks, missing.command) == (str(rule), True, rule.command)
+    assert missing not in find_missing(world, CANARY, version="v2")
+    told = replace(world, unreviewed_goes_back=False)  # people are told, and nothing waits
+    assert find_missing(told, STAGING, version="v2") == ()
 
 
 # Freezes

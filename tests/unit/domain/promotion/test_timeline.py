@@ -221,6 +221,15 @@ def test_a_verdict_that_is_only_reworded_is_told_once():
     assert kinds(observation_events("dev", history)) == [(Kind.SEEN, "v1"), (Kind.JUDGED, "v1")]
 
 
+def test_a_verdict_of_facts_without_its_time_is_of_the_time_of_the_facts():
+    judged = replace(facts(verdict=FAIL), judged_at=None)
+    (found,) = (e for e in observation_events("dev", [(AT, judged)]) if e.kind is Kind.JUDGED)
+    assert found.at == AT
+    later = replace(judged, judged_at=after(-5))
+    (found,) = (e for e in observation_events("dev", [(AT, later)]) if e.kind is Kind.JUDGED)
+    assert found.at == after(-5)
+
+
 def test_health_that_is_lost_and_comes_back_is_told():
     history = [
         (after(1), facts(healthy_since=after(1))),
@@ -466,7 +475,8 @@ def test_a_model_is_summed_up_in_four_numbers():
 
 
 def test_a_model_that_never_got_anywhere_has_no_numbers_instead_of_zeros():
-    summed = dora_measures((event(Kind.SPEC, version="v1"),), CATALOG)
+    nameless = event(Kind.SPEC)
+    summed = dora_measures((nameless, event(Kind.SPEC, version="v1")), CATALOG)
 
     assert (summed.lead_time_median, summed.rolled_back_share) == (None, None)
     assert (summed.releases_to_production, summed.exposed) == (0, ())
