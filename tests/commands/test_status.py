@@ -39,6 +39,17 @@ def yard(tmp_path, tmp_path_factory):
     return in_production(tmp_path / "yard")
 
 
+def test_a_long_table_says_what_a_short_one_does(yard, monkeypatch):
+    change_model(yard, holds={"v1": Hold(reason="bad \x1b[2J", by="ann", since=yard.clock.at)})
+    short = run(yard, "status").lines
+    monkeypatch.setattr("modelyard.commands.status.LONG", 0)
+    long = run(yard, "status")
+
+    assert long.lines == short
+    assert len(long.out.splitlines()) == len(short) + 2 * 3  # a rule and two empty lines each
+    assert "\x1b" not in long.out
+
+
 def states(told):
     return {each["environment"]: each["state"] for each in told["releases"]}
 

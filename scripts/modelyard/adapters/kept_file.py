@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 from contextlib import suppress
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,49 @@ def read_kept(file: Path) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         logger.info("%s: %s", file, error)
         return None
+
+
+def read_sealed(file: Path) -> Any:
+    """The document of `write_sealed`, or None if it is not, byte for byte, as it was written."""
+    try:
+        seal, _, body = file.read_bytes().partition(b"\n")
+        # The decoder is given text: it would first look for its encoding.
+        return json.loads(body.decode()) if seal == _seal(body) else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        logger.info("%s: %s", file, error)
+        return None
+
+
+def write_sealed(file: Path, document: object) -> None:
+    """Write the JSON document as `write_kept` does, after the digest of its bytes."""
+    body = json.dumps(document, separators=(",", ":")).encode()
+    write_kept_bytes(file, _seal(body) + b"\n" + body)
+
+
+def _seal(body: bytes) -> bytes:
+    """A disk that was full or lost its power keeps a part of a file, or zeros in it."""
+    return hashlib.sha256(body).hexdigest().encode()
+
+
+def stamp_code(*more: Path) -> str:
+    """What identifies the code of this package: its version, and its files where it is edited.
+
+    What was derived by other code may be derived otherwise now.
+
+    Args:
+        more: Further folders that belong to it.
+    """
+    found = []
+    for place in (Path(__file__).resolve().parents[1], *more):
+        for folder, folders, files in os.walk(place):
+            folders[:] = sorted(name for name in folders if name != "__pycache__")
+            for name in sorted(files):
+                status = os.stat(os.path.join(folder, name))  # noqa: PTH116,PTH118 - 500 of them
+                found.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+    rows = [installed_version("modelyard"), *found]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def write_kept(file: Path, document: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from modelyard.commands.options import output_option, pass_services
 from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
+
+LONG = 400
+"""More rows of a table are printed one a line, whatever the width of the terminal."""
 
 INCIDENTS = 5
 """How many incidents people are shown, newest first; programs get all of them."""
@@ -26,15 +30,20 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
     Reads the main branch, the facts and the open pull requests; asks no server.
     """
+    from modelyard.operations.status.fleet import report_fleet
     from modelyard.operations.status.report import status_report
     from modelyard.operations.status.worlds import collect_worlds
 
-    report = status_report(collect_worlds(workspace_of(services), model, with_registry=registry))
+    workspace = workspace_of(services)
+    if model is None:
+        report = report_fleet(workspace, with_registry=registry)
+    else:
+        report = status_report(collect_worlds(workspace, model, with_registry=registry))
     if output == "json":
         print_json(report)
         return
-    for part in _tables(report):
-        make_console().print(part)
+    for title, columns, rows in _tables(report):
+        _print_table(title, columns, rows)
 
 
 @click.command()
@@ -58,11 +67,18 @@ def site(services: Services, /, *, out: Path) -> None:
     print_line(f"{models}, pages of {written.renewed} made anew: {out / 'index.html'}")
 
 
-def _tables(report: dict[str, Any]) -> list[object]:
-    """The report for people, without empty tables."""
-    from modelyard.commands.output.formatting import make_table
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from modelyard.commands.output.formatting import make_table, print_long_table
 
-    parts: list[object] = [_releases(report)]
+    if len(rows) > LONG:
+        print_long_table(title, columns, rows)
+    else:
+        make_console().print(make_table(title, columns, rows))
+
+
+def _tables(report: dict[str, Any]) -> Iterator[tuple[str, Sequence[str], list[list[object]]]]:
+    """The tables for people, each by its title, columns and rows; only the first may be empty."""
+    yield _releases(report)
     for title, columns, rows in (
         ("On hold", ("model", "version", "by", "since", "reason", "next"), _holds(report)),
         ("Gate overridden", ("model", "version", "by", "until", "reason"), _overrides(report)),
@@ -79,12 +95,10 @@ def _tables(report: dict[str, Any]) -> list[object]:
         ("Open pull requests", ("", "title", "waits for", "next"), _pulls(report)),
     ):
         if rows:
-            parts.append(make_table(title, columns, rows))
-    return parts
+            yield title, columns, rows
 
 
-def _releases(report: dict[str, Any]) -> object:
-    from modelyard.commands.output.formatting import make_table
+def _releases(report: dict[str, Any]) -> tuple[str, Sequence[str], list[list[object]]]:
     from modelyard.operations.reconcile.pages import short_digest
 
     columns = ["model", "environment", "version", "artifact", "state", "since"]
@@ -97,7 +111,7 @@ def _releases(report: dict[str, Any]) -> object:
         alias, command = [_alias(each)] if asked else [], [each["next"]] if has_next else []
         rows.append([*row, _time(each["since"]), *alias, *command])
     columns += [*(["alias"] if asked else []), *(["next"] if has_next else [])]
-    return make_table(f"Releases as of {report['commit'][:10]}", columns, rows)
+    return f"Releases as of {report['commit'][:10]}", columns, rows
 
 
 def _alias(release: dict[str, Any]) -> str:

@@ -182,9 +182,11 @@ class Workspace:
 
     def environments(self, commit: str) -> Mapping[str, Environment]:
         """The environments of a commit to observe and to roll back by: see `watched_specs`."""
-        return self.once(
-            "environments", commit, lambda: self._watched(commit, ()).catalog.environments
-        )
+        return self.shared_specs(commit).catalog.environments
+
+    def shared_specs(self, commit: str) -> Specs:
+        """The specs of a commit that are about no model: see `watched_specs`."""
+        return self.once("shared specs", commit, lambda: self._watched(commit, ()))
 
     def once(self, what: str, commit: str, ask: Callable[[], T], *names: str) -> T:
         """The answer to a question about a commit or a digest, asked once: it never changes."""

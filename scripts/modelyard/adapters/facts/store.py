@@ -311,6 +311,10 @@ class FactStore:
             lambda: read_histories(self._refs.git, self._reader.listing_of(model), paths)
         )
 
+    def read_tip(self) -> str | None:
+        """The commit of the branch that holds the facts; None while there is no such branch."""
+        return retry_on_conflict(self._documents.read_tip)
+
     def read_snapshot(
         self, model: str | None = None, *, missed: Callable[[YardError], None] | None = None
     ) -> FactsSnapshot:

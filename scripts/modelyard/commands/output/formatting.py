@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,29 @@ def make_table(
     for row in rows:
         table.add_row(*map(text, row))
     return table
+
+
+def print_long_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, gap: str = "   "
+) -> None:
+    """Print a table of thousands of rows, each on one line of any width.
+
+    `make_table` would lay out every cell, which takes half a minute for 10,000 models.
+    """
+
+    @cache  # most cells are one of a few
+    def harmless(cell: str) -> str:
+        return harmless_line(safe_line(cell))
+
+    def text(cell: object) -> str:
+        return "-" if cell is None else harmless(str(cell))
+
+    lines = [tuple(columns), *(tuple(map(text, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    form = gap.join(f"{{:<{width}}}" for width in widths).format
+    head, *rest = (form(*line).rstrip() for line in lines)
+    rule = "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * (sum(widths) + len(gap) * (len(widths) - 1))
+    print_lines("\n".join([title, "", head, rule, *rest, "", ""]), is_harmless=True)
 
 
 def clock_time(at: datetime | None) -> str | None:

@@ -23,9 +23,15 @@ def print_line(text: object = "", *, err: bool = False) -> None:
     click.echo(harmless_line(str(text)), err=err)
 
 
-def print_lines(text: str, *, err: bool = False) -> None:
-    """Print a document of several lines as it is, but for control characters."""
-    click.echo(harmless_lines(text, most=None), err=err, nl=False)
+def print_lines(text: str, *, err: bool = False, is_harmless: bool = False) -> None:
+    """Print a document of several lines as it is, but for control characters.
+
+    Args:
+        text: The document.
+        err: Print it to stderr.
+        is_harmless: Whether each part of it was made harmless already.
+    """
+    click.echo(text if is_harmless else harmless_lines(text, most=None), err=err, nl=False)
 
 
 def print_json(data: object) -> None:
@@ -34,7 +40,9 @@ def print_json(data: object) -> None:
 
     # Names stay readable, and NaN is no JSON that other programs read.
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    if not text.isascii() or "\x7f" in text:
+        text = _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    click.echo(text)
 
 
 def make_console() -> Console:

@@ -108,6 +108,8 @@ class World:
         pushed_rules: Rules that concern the model, and that a push changed.
         is_first_model: Whether it is the first of all models by name, which tells people of rules
             that concern all of them.
+        is_inquired: Whether pull requests and facts did not show that what is there now is
+            reviewed, and the history of the main branch was asked.
         unreadable: Which spec cannot be read, and why; the catalog is without it. What it says
             nobody knows, so nothing is planned but holds and rollbacks.
     """
@@ -133,6 +135,7 @@ class World:
     landed: frozenset[int] = frozenset()
     pushed_rules: tuple[PushedRule, ...] = ()
     is_first_model: bool = False
+    is_inquired: bool = False
     unreadable: str | None = None
 
     def release(self, environment: str) -> Release | None:

@@ -99,10 +99,14 @@ def with_reviews(workspace: Workspace, worlds: Sequence[World], pulls: Pulls) ->
     asked = [*named.values(), *(review.names for review in newest)]
     objects = read_objects(workspace.git, (name for pair in asked for name in pair))
     found: dict[str, dict[str, Unreviewed]] = {}
+    inquired: set[str] = set()
     for place in places:
         now = _placement(objects, named[id(place)])
         last = _placement(objects, place.reviews[-1].names) if place.reviews else Placement()
-        if now != last and (why := _inquire(workspace, place, now, pulls.closed, back=back)):
+        if now == last or _is_reviewed(workspace, place, now):
+            continue
+        inquired.add(place.world.model)
+        if why := _inquire(workspace, place, now, pulls.closed, back=back):
             found.setdefault(place.world.model, {})[place.environment.name] = why
     return tuple(
         replace(
@@ -111,6 +115,7 @@ def with_reviews(workspace: Workspace, worlds: Sequence[World], pulls: Pulls) ->
             unreviewed_goes_back=back,
             pushed_rules=tuple(rule for rule in rules if rule.concerns(world.model)),
             is_first_model=world.model == first,
+            is_inquired=world.model in inquired,
         )
         for world in worlds
     )
@@ -238,6 +243,14 @@ def _is_complete(environment: Environment, pull: PullRequest) -> bool:
     return missing_approvals(environment, pull) is None
 
 
+def _is_reviewed(workspace: Workspace, place: _Place, now: Placement) -> bool:
+    """Whether pull requests and facts alone show that what is there now is reviewed."""
+    name = place.environment.name
+    release, facts = place.world.release(name), place.world.facts_of(name)
+    is_verified = release is not None and release.identity in facts.verified
+    return is_reviewed(now, _placements(workspace, place.reviews), is_verified=is_verified)
+
+
 def _inquire(
     workspace: Workspace,
     place: _Place,
@@ -246,14 +259,8 @@ def _inquire(
     *,
     back: bool,
 ) -> Unreviewed | None:
-    """What is not reviewed where the newest pull request did not leave what is there now."""
-    world, environment = place.world, place.environment
-    release = world.release(environment.name)
-    verified = world.facts_of(environment.name).verified
-    is_verified = release is not None and release.identity in verified
+    """What is not reviewed where no pull request shows that what is there now is."""
     reviewed = _placements(workspace, place.reviews)
-    if is_reviewed(now, reviewed, is_verified=is_verified):
-        return None
     newest = _newest_change(workspace, place)
     if newest is None:
         # Nothing is there and nothing ever was: the forge may know of a merge before the checkout.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from modelyard.domain.promotion.actions import RemoveAlias, SetAlias
 from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
@@ -19,10 +19,37 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.forge.waiting import command_or_page, find_waiting
 from modelyard.operations.status.worlds import CollectedWorlds
 
+SECTIONS = ("releases", "holds", "overrides", "trusted", "incidents", "trainings")
+"""The parts of the document whose rows are each about one model."""
+
+Rows: TypeAlias = dict[str, list[dict[str, Any]]]
+"""The rows of a model by section, without empty ones."""
+
 
 def status_report(collected: CollectedWorlds) -> dict[str, Any]:
     """The worlds as a document of schemas/output/status.schema.json."""
-    worlds = collected.worlds
+    rows = {
+        world.model: model_rows(
+            world,
+            refused=collected.refused.get(world.model),
+            has_aliases=collected.has_aliases,
+        )
+        for world in collected.worlds
+    }
+    return join_rows(collected, rows)
+
+
+def join_rows(collected: CollectedWorlds, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    """The document of these rows, by model in their order.
+
+    Args:
+        collected: What is not about one model, and the worlds of those with open pull requests.
+        rows: The rows of all models.
+    """
+    joined = {
+        section: [row for each in rows.values() for row in each.get(section, ())]
+        for section in SECTIONS
+    }
     return {
         "commit": collected.commit,
         "problems": len(collected.unreadable),
@@ -36,7 +63,34 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
             }
             for each in collected.unreadable
         ],
-        "releases": [row for world in worlds for row in _releases(collected, world)],
+        "releases": joined["releases"],
+        "holds": joined["holds"],
+        "overrides": joined["overrides"],
+        "trusted": joined["trusted"],
+        "freezes": list(_freezes(collected)),
+        "incidents": joined["incidents"],
+        "pushed_rules": [
+            {"file": rule.file, "what": str(rule), "commit": rule.commit, "next": rule.command}
+            for rule in dict.fromkeys(
+                rule for model in rows for rule in collected.rules if rule.concerns(model)
+            )
+        ],
+        "trainings": joined["trainings"],
+        "pulls": [_pull(collected, pull) for pull in collected.pulls],
+    }
+
+
+def model_rows(world: World, *, refused: str | None, has_aliases: bool) -> Rows:
+    """The rows of one model.
+
+    Args:
+        world: Its world.
+        refused: What is missing where `collect_world` would raise.
+        has_aliases: Whether the registry was asked.
+    """
+    model = world.catalog.models.get(world.model)
+    rows: Rows = {
+        "releases": list(_releases(world, has_aliases=has_aliases)),
         "holds": [
             {
                 "model": world.model,
@@ -46,7 +100,6 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
                 "since": iso_utc(hold.since),
                 "next": f"modelyard unhold {world.model} {version}",
             }
-            for world in worlds
             for version, hold in sorted(world.model_facts.holds.items())
         ],
         "overrides": [
@@ -57,7 +110,6 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
                 "by": override.by,
                 "until": iso_utc(override.until),
             }
-            for world in worlds
             for version, override in sorted(world.model_facts.overrides.items())
             if override.until > world.now
         ],
@@ -67,11 +119,9 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
                 "formats": list(model.artifact.code_formats),
                 "reason": model.artifact.trusted.reason,
             }
-            for world in worlds
-            if (model := world.catalog.models.get(world.model)) is not None
-            and model.artifact.trusted is not None
-        ],
-        "freezes": list(_freezes(worlds[0])) if worlds else [],
+        ]
+        if model is not None and model.artifact.trusted is not None
+        else [],
         "incidents": [
             {
                 "model": world.model,
@@ -79,23 +129,18 @@ def status_report(collected: CollectedWorlds) -> dict[str, Any]:
                 "at": iso_utc(incident.at),
                 "next": f"modelyard history {world.model}",
             }
-            for world in worlds
             for incident in world.model_facts.incidents
         ],
-        "pushed_rules": [
-            {"file": rule.file, "what": str(rule), "commit": rule.commit, "next": rule.command}
-            for rule in dict.fromkeys(rule for world in worlds for rule in world.pushed_rules)
-        ],
-        "trainings": [row for world in worlds for row in _trainings(collected, world)],
-        "pulls": [_pull(collected, pull) for pull in collected.pulls],
+        "trainings": list(_trainings(world, refused)),
     }
+    return {section: found for section, found in rows.items() if found}
 
 
-def _releases(collected: CollectedWorlds, world: World) -> Iterator[dict[str, Any]]:
+def _releases(world: World, *, has_aliases: bool) -> Iterator[dict[str, Any]]:
     path = world.catalog.path_to_production()
     others = [each for each in world.catalog.environments.values() if each not in path]
     # The world has what the plan of aliases needs only if the registry was asked.
-    planned = plan(world) if collected.has_aliases else ()
+    planned = plan(world) if has_aliases else ()
     moved = {each.alias for each in planned if isinstance(each, SetAlias | RemoveAlias)}
     for environment in (*path, *others):
         name = environment.name
@@ -104,7 +149,7 @@ def _releases(collected: CollectedWorlds, world: World) -> Iterator[dict[str, An
             "model": world.model,
             "environment": name,
             **_release(world, name),
-            "alias": alias if collected.has_aliases else None,
+            "alias": alias if has_aliases else None,
         }
 
 
@@ -159,9 +204,9 @@ def _since(facts: ReleaseFacts, release: Release) -> datetime | None:
     return facts.healthy_since or facts.seen_at
 
 
-def _freezes(world: World) -> Iterator[dict[str, Any]]:
-    for environment in world.catalog.environments.values():
-        if freeze := world.freezes.get(environment.name):
+def _freezes(collected: CollectedWorlds) -> Iterator[dict[str, Any]]:
+    for environment in collected.catalog.environments.values():
+        if freeze := collected.freezes.get(environment.name):
             yield {
                 "environment": environment.name,
                 "reason": freeze.reason,
@@ -171,7 +216,7 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 "next": f"modelyard unfreeze {environment.name}",
             }
         for window in environment.freeze_windows:
-            if window.since <= world.now < window.until:
+            if window.since <= collected.now < window.until:
                 yield {
                     "environment": environment.name,
                     "reason": window.reason,
@@ -182,11 +227,11 @@ def _freezes(world: World) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _trainings(collected: CollectedWorlds, world: World) -> Iterator[dict[str, Any]]:
+def _trainings(world: World, refused: str | None) -> Iterator[dict[str, Any]]:
     for spec in world.catalog.versions_of(world.model):
         if world.record(spec.version) is None and not world.is_held(spec.version):
             known = world.model_facts.training.get(spec.version, TrainingFacts())
-            state, message = _training(collected, world, spec.version, known)
+            state, message = _training(world, spec.version, known, refused)
             yield {
                 "model": world.model,
                 "version": spec.version,
@@ -194,15 +239,13 @@ def _trainings(collected: CollectedWorlds, world: World) -> Iterator[dict[str, A
                 "workflow": world.workflow_name(spec.version),
                 "state": state,
                 "message": message,
-                "next": _training_command(collected, world, spec.version, state),
+                "next": _training_command(world, spec.version, state, refused),
             }
 
 
-def _training_command(
-    collected: CollectedWorlds, world: World, version: str, state: str
-) -> str | None:
+def _training_command(world: World, version: str, state: str, refused: str | None) -> str | None:
     """The command that goes on with a training that does not go on by itself."""
-    if world.model in collected.refused:
+    if refused is not None:
         return "modelyard validate"
     if state == "failed":
         return f"modelyard retrain {world.model} {version}"
@@ -210,13 +253,13 @@ def _training_command(
 
 
 def _training(
-    collected: CollectedWorlds, world: World, version: str, known: TrainingFacts
+    world: World, version: str, known: TrainingFacts, refused: str | None
 ) -> tuple[str, str]:
     run = world.runs.get(version)
     if known.failed:
         return "failed", known.failed
     if run is None:
-        return "waiting", collected.refused.get(world.model, "reconcile starts it")
+        return "waiting", refused or "reconcile starts it"
     if not run.is_over:
         return "running", ", ".join(run.steps) or run.message
     if run.outcome is None:

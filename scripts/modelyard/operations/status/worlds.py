@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from modelyard.adapters.facts.documents import FactsSnapshot
 from modelyard.adapters.git.remote_refs import one_snapshot
@@ -13,9 +14,11 @@ from modelyard.adapters.specs.reader import Specs, find_strays, is_read_for, rea
 from modelyard.adapters.specs.split import join_catalogs
 from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.change import is_branch_of, parse_branch
+from modelyard.domain.promotion.facts import Freeze
 from modelyard.domain.promotion.promote import promotion_target
 from modelyard.domain.promotion.pulls import PullRequest, Pulls
 from modelyard.domain.promotion.world import Proposal, World
+from modelyard.domain.review.pushed_rules import PushedRule
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.paths import (
@@ -36,6 +39,7 @@ from modelyard.operations.reconcile.collect import (
 )
 from modelyard.operations.reconcile.proposals import read_proposals
 from modelyard.operations.reconcile.reviews import with_reviews
+from modelyard.operations.reconcile.rule_reviews import find_pushed_rules
 from modelyard.operations.status.concerned_pulls import find_concerned
 from modelyard.operations.workspace import Workspace
 
@@ -56,6 +60,9 @@ class CollectedWorlds:
         pulls: The open pull requests of these models, people's included if all were asked for.
         refused: What is missing where `collect_world` would raise, by model.
         has_aliases: Whether the registry was asked.
+        now: The time.
+        freezes: By environment.
+        rules: The rules that a push changed, whichever models they concern.
         addresses: Where people act on the pull requests, by number; none if by commands.
         catalog: The specs of all of them, and of models whose model.yaml cannot be read.
     """
@@ -67,6 +74,9 @@ class CollectedWorlds:
     pulls: tuple[PullRequest, ...]
     refused: Mapping[str, str]
     has_aliases: bool
+    now: datetime
+    freezes: Mapping[str, Freeze] = field(default_factory=dict)
+    rules: tuple[PushedRule, ...] = ()
     addresses: Mapping[int, str] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=Catalog)
 
@@ -141,20 +151,39 @@ def collect_worlds(
         stands_in |= each.specs.stands_in
         worlds += [each.world] if each.world else []
         refused |= {each.name: each.refused} if each.world and each.refused else {}
-    return CollectedWorlds(
-        commit=commit,
-        unreadable=_first_of_each_file(problems),
+    found = collect_shared(workspace, shared, facts)
+    return replace(
+        found,
+        unreadable=first_of_each_file(problems),
         stands_in=stands_in,
         worlds=tuple(worlds),
-        pulls=shared.shown,
         refused=refused,
-        has_aliases=with_registry,
-        addresses=find_addresses(workspace, shared.shown),
-        catalog=join_catalogs(catalogs),
+        catalog=replace(join_catalogs(catalogs), environments=found.catalog.environments),
     )
 
 
-def _first_of_each_file(problems: Collection[Problem]) -> tuple[Problem, ...]:
+def collect_shared(workspace: Workspace, shared: Shared, facts: FactsSnapshot) -> CollectedWorlds:
+    """What is not about one model, without any world."""
+    now = workspace.services.clock.now()
+    environments = workspace.environments(shared.commit)
+    return CollectedWorlds(
+        commit=shared.commit,
+        unreadable=(),
+        stands_in={},
+        worlds=(),
+        pulls=shared.shown,
+        refused={},
+        has_aliases=shared.has_aliases,
+        now=now,
+        freezes=facts.freezes_of(environments, now=now),
+        rules=find_pushed_rules(workspace, shared.every),
+        addresses=find_addresses(workspace, shared.shown),
+        catalog=Catalog(environments=environments),
+    )
+
+
+def first_of_each_file(problems: Collection[Problem]) -> tuple[Problem, ...]:
+    """One problem of each file, in reading order."""
     last_first = sorted(problems, key=lambda problem: problem.sort_key, reverse=True)
     return tuple({problem.file: problem for problem in last_first}.values())[::-1]
 
