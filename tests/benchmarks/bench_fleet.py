@@ -45,8 +45,9 @@ _COMMANDS = (
     ("reconcile", "ONE", "--dry-run"),
     ("render", "--check", "--changed-since", "HEAD"),
     ("validate", "--changed-since", "HEAD"),
-    ("status", "--output", "json"),
+    ("status", "--output", "json"),  # the first one keeps rows for the next ones
     ("status",),
+    ("status", "--output", "json"),
     ("render", "--check"),
 )
 

@@ -30,14 +30,15 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
 
     Reads the main branch, the facts and the open pull requests; asks no server.
     """
-    from modelyard.operations.status.fleet import report_fleet
-    from modelyard.operations.status.report import status_report
-    from modelyard.operations.status.worlds import collect_worlds
-
     workspace = workspace_of(services)
     if model is None:
+        from modelyard.operations.status.fleet import report_fleet
+
         report = report_fleet(workspace, with_registry=registry)
     else:
+        from modelyard.operations.status.report import status_report
+        from modelyard.operations.status.worlds import collect_worlds
+
         report = status_report(collect_worlds(workspace, model, with_registry=registry))
     if output == "json":
         print_json(report)
