@@ -51,6 +51,18 @@ def asked_for_production(sim):
     return sim.pull_of(Purpose.PROMOTE, "production").number
 
 
+@pytest.mark.parametrize(("member", "counts"), [("dee", True), ("eve", False)])
+def test_the_approval_of_a_member_counts_for_the_team_and_of_nobody_else(sim, member, counts):
+    number = asked_for_production(sim)
+    sim.review(number, "dee")
+    members = frozenset({Person.named(member)})
+    pull = replace(sim.pulls[number], teams={"org/leads": members, "org/others": None})
+    asked = Approvals(needed=1, approvers=("org/leads",))
+    where = replace(sim.environments["production"], approvals=asked)
+
+    assert (missing_approvals(where, pull) is None) is counts
+
+
 def test_where_anybody_may_approve_a_teammate_is_asked(sim):
     pull = sim.pulls[asked_for_production(sim)]
     where = replace(sim.environments["production"], approvals=Approvals(needed=1))

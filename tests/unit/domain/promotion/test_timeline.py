@@ -478,6 +478,7 @@ def test_a_model_that_never_got_anywhere_has_no_numbers_instead_of_zeros():
     nameless = event(Kind.SPEC)
     summed = dora_measures((nameless, event(Kind.SPEC, version="v1")), CATALOG)
 
+    assert [lead.version for lead in summed.leads] == ["v1"]
     assert (summed.lead_time_median, summed.rolled_back_share) == (None, None)
     assert (summed.releases_to_production, summed.exposed) == (0, ())
 
