@@ -162,20 +162,29 @@ def test_a_missing_or_damaged_part_is_named_and_no_profile_is_made_of_the_others
     assert merge_profile(job, artifact) == in_one_piece(job)
 
 
-def test_a_part_of_another_shard_or_of_other_rows_is_refused(job):
+@pytest.mark.parametrize("asked", [3, 6])
+def test_a_part_of_another_shard_is_refused_also_where_it_has_no_column(job, asked):
+    job = asking_for(job, asked)
+    artifact, names = left_by_train(job), split_of(job, INPUTS)
+    for name in names:
+        put_shard(job, name)
+    last, before = (f"profile-{name}.json" for name in (names[-1], names[-2]))
+    job.put_document(last, job.read_document(before))
+    with pytest.raises(Refused, match=rf"{last}: expected .* shard {names[-1]}, found {names[-2]}"):
+        merge_profile(job, artifact)
+
+
+@pytest.mark.parametrize("key", ["commit", "rows"])
+def test_a_part_of_another_commit_or_of_other_rows_is_refused_though_they_are_as_many(job, key):
     job = asking_for(job, 3)
     artifact = left_by_train(job)
     for name in split_of(job, INPUTS):
         put_shard(job, name)
-    right = job.read_document("profile-2-of-3.json")
-    job.put_document("profile-2-of-3.json", job.read_document("profile-1-of-3.json"))
-    with pytest.raises(CannotAnswer, match="drift profile: its shards have the columns"):
-        merge_profile(job, artifact)
-    other = json.loads(job.store.read_evidence(right["part"])) | {"rows": 1}
-    job.put_document(
-        "profile-2-of-3.json", {"part": job.store.put_evidence(json.dumps(other).encode())}
-    )
-    with pytest.raises(CannotAnswer, match="its shards were made of different rows"):
+    digest = job.read_document("profile-2-of-3.json")["part"]
+    other = json.loads(job.store.read_evidence(digest)) | {key: "other"}
+    digest = job.store.put_evidence(json.dumps(other).encode())
+    job.put_document("profile-2-of-3.json", {"part": digest})
+    with pytest.raises(Refused, match=rf"profile-2-of-3\.json: expected .* {key} .* found other"):
         merge_profile(job, artifact)
 
 

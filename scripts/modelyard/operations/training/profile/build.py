@@ -20,6 +20,7 @@ from modelyard.domain.drift.profiling.shards import (
 )
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.record import describe_not_watched
+from modelyard.errors import Refused
 from modelyard.operations.training.job import Job
 
 logger = logging.getLogger(__name__)
@@ -59,10 +60,11 @@ def put_shard(job: Job, name: str) -> None:
     place = read_shard_name(name, count=count)
     shard = split_profile(columns, count, has_times=_has_times(job))[place]
     with scratch_folder("modelyard-profile-") as folder:
-        job.fetch_file("train.parquet", folder / "rows.parquet")
+        read = job.fetch_file("train.parquet", folder / "rows.parquet")
         rows = StoredRows(folder / "rows.parquet", name="train.parquet")
         made = build_shard(_read(job, rows), columns, shard)
-    digest = job.store.put_evidence(_dump(made))
+    part = {**_origin(job, name), "rows": read, "profile": made.to_document()}
+    digest = job.store.put_evidence(json.dumps(part, sort_keys=True).encode())
     job.put_document(_left_by(name), {"part": digest})
     logger.info("shard %s of the profile: %d columns, %s", name, len(shard.columns), digest)
 
@@ -72,12 +74,37 @@ def merge_profile(job: Job, artifact: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         CannotAnswer: What a shard made is missing, or is no part of this profile.
-        Refused: It has not the digest that the shard left.
+        Refused: It has not the digest that the shard left, or is of another shard, commit or rows.
     """
     columns = _columns(job, artifact["inputs"])
-    digests = [job.read_document(_left_by(name))["part"] for name in shard_names(artifact[SHARDS])]
-    parts = [Profile.from_document(json.loads(job.store.read_evidence(each))) for each in digests]
+    parts, rows = [], ""
+    for name in shard_names(artifact[SHARDS]):
+        part = json.loads(job.store.read_evidence(job.read_document(_left_by(name))["part"]))
+        rows = rows or str(part.get("rows"))
+        _refuse_other_part(job, name, part, {**_origin(job, name), "rows": rows})
+        parts.append(Profile.from_document(part["profile"]))
     return _put_whole(job, join_profiles(columns, parts), columns)
+
+
+def _origin(job: Job, name: str) -> dict[str, str]:
+    """What a part says of where it comes from, with the SHA-256 of the rows that it read.
+
+    Habits and what is there twice have no column by which one could tell them from another's, and
+    other rows may be as many. The commit has the columns and the length of a window.
+    """
+    return {"shard": name, "commit": job.commit}
+
+
+def _refuse_other_part(
+    job: Job, name: str, part: Mapping[str, Any], wanted: Mapping[str, str]
+) -> None:
+    for key, value in wanted.items():
+        if part.get(key) != value:
+            raise Refused(
+                f"{job.store.uri_of('runs', job.workflow, _left_by(name))}: expected a part of the "
+                f"profile with {key} {value}, found {part.get(key)}",
+                hint=job.changed_hint,
+            )
 
 
 def _put_whole(job: Job, profile: Profile, columns: tuple[Column, ...]) -> dict[str, Any]:
