@@ -239,6 +239,8 @@ def test_the_grid_of_segments_is_finer_at_both_ends_and_beside_zero():
     assert GRID.bins < 80
     value = Output(name="y", kind=OutputKind.VALUE, minimum=-1, maximum=1, primary=True)
     assert {-0.002, 0.002} <= set(segment_grid(value).edges)
+    ends = segment_grid(replace(value, minimum=-0.002, maximum=0.998)).edges
+    assert -0.002 < ends[0] < ends[-1] < 0.998  # no cell without a width
     classes = Output(name="c", kind=OutputKind.CLASS, classes=("a", "b"), primary=True)
     assert segment_grid(classes).classes == ("a", "b")
     with pytest.raises(ValueError, match="needs minimum and maximum"):

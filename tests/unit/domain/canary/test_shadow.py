@@ -233,6 +233,7 @@ def test_copies_that_fail_are_unlike_and_are_said():
     verdict = judged(failing(0.3))
     assert verdict.outcome is Outcome.FAIL
     assert "of them by an error" in verdict.reason
+    assert "more have answers of stable that fewer" in verdict.reason
     assert judged(failing(0.02)).outcome is Outcome.PASS
 
 
