@@ -48,8 +48,12 @@ SERVICE_ACCOUNT = "modelyard-steps"
 # Exit code 1 is "could not answer": the network, the store, a full disk. Exit code 3 is the answer
 # "no", and a retry would give the same.
 _COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
-# -1 is a pod that left no exit code, as its node went away; 137 and 143 are signals.
-_OR_KILLED = "asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"
+# -1 is a pod that left no exit code, as its node went away; 137 and 143 are signals. A pod out of
+# time ends by one of these too, and would be again: Kubernetes says why in the message.
+_OR_KILLED = (
+    "asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"
+    " and not (lastRetry.message contains 'specified deadline')"
+)
 
 _SECRET = EnvFromSource(secret_ref=SecretEnvSource(name=SERVICE_ACCOUNT, optional=True))
 _UNPRIVILEGED = SecurityContext(

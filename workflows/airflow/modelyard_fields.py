@@ -75,7 +75,10 @@ _FORMS = {
     "when": rf"{_WORD} == {_WORD}(?: \|\| {_WORD} == {_WORD})*",
     "expression": re.escape("asInt(lastRetry.exitCode) == 1")
     + "|"
-    + re.escape("asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"),  # of what is left out
+    + re.escape(
+        "asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"
+        " and not (lastRetry.message contains 'specified deadline')"
+    ),  # of what is left out
     "withParam": r"\{\{tasks\.[\w-]+\.outputs\.parameters\.[\w-]+\}\}",
     "strategy": "OnWorkflowSuccess",
     "concurrencyPolicy": "Forbid",

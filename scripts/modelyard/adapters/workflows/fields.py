@@ -12,8 +12,11 @@ from modelyard.errors import Refused
 ONLY_COULD_NOT_ANSWER = "asInt(lastRetry.exitCode) == 1"
 """Exit code 1 means "could not answer", so another try may help."""
 
-OR_KILLED = "asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"
-"""The other retry expression: also after something else ended the step."""
+OR_KILLED = (
+    "asInt(lastRetry.exitCode) in [-1, 1, 137, 143]"
+    " and not (lastRetry.message contains 'specified deadline')"
+)
+"""The other retry expression: also after something else ended the step, but not out of time."""
 
 _HINT = "leave it out of the workflow, or set workflows: argo in modelyard.yaml"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
