@@ -245,6 +245,7 @@ STEPS = {
     "a workflow ends": ends,
     "a minute": passes(timedelta(minutes=1)),
     "two hours": passes(2 * HOUR),
+    "the clock is put back": passes(-3 * HOUR),
 }
 
 
@@ -252,6 +253,7 @@ STEPS = {
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @example(steps=["an override", "two hours"])
+@example(steps=["two hours", "an override", "two hours", "the clock is put back"])
 @example(steps=["the next version soaks", "a minute", "two hours"])
 @example(steps=["training", "a workflow", "a workflow ends", "training failed"])
 @example(steps=["reconcile", "branches are deleted", "main goes back"])

@@ -102,6 +102,9 @@ def read_kept_rows(
         document = read_sealed(_file(workspace))
         if not isinstance(document, dict) or document.get("code") != basis.code:
             return None
+        # What had ended by a clock that was ahead, and was put right since, may go on.
+        if document["at"] > _seconds(workspace):
+            return None
         try:
             moved = _moved(workspace, document, basis, closed)
         except YardError as error:  # a commit is gone: somebody rewrote the branch
@@ -166,6 +169,7 @@ def write_kept_rows(workspace: Workspace, basis: Basis, kept: KeptRows) -> None:
     """Keep these rows, of this basis."""
     document = {
         "code": basis.code,
+        "at": _seconds(workspace),
         "main": basis.main,
         "state": basis.state,
         "pulls": basis.pulls,
@@ -178,6 +182,10 @@ def write_kept_rows(workspace: Workspace, basis: Basis, kept: KeptRows) -> None:
 def is_worth_writing(new: int, names: int) -> bool:
     """Whether so many new rows are worth another file."""
     return new >= min(_WORTH_WRITING, max(1, names * _SHARE_WORTH_WRITING))
+
+
+def _seconds(workspace: Workspace) -> float:
+    return workspace.services.clock.now().timestamp()
 
 
 def _file(workspace: Workspace) -> Path:
