@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +14,7 @@ import pytest
 
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
+from modelyard.serving import payload_log
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import request_of_rows
 from modelyard.serving.payload_log import KeptParts, Limits, PayloadLog
@@ -185,6 +188,41 @@ def test_servers_that_share_a_folder_keep_it_near_its_limit(tmp_path: Path):
     kept = sorted(path.stem for path in tmp_path.iterdir())
     assert 120 <= len(kept) <= 136  # 128 have the limit
     assert kept == [f"{number:04d}" for number in range(300 - len(kept), 300)]
+
+
+def test_what_is_written_after_somebody_emptied_the_folder_stays(tmp_path: Path):
+    kept = KeptParts(tmp_path, 64_000)
+    for number in range(200):
+        kept.add(part(tmp_path, f"{number:04d}", 500, at=number + 1))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    for number in range(200, 300):
+        kept.add(part(tmp_path, f"{number:04d}", 10, at=number + 1))
+    assert len([*tmp_path.iterdir()]) == 100
+
+
+def test_a_full_disk_keeps_no_rest_of_a_part_and_loses_what_exceeds_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dropped = Drops()
+    for number in range(20):
+        part(tmp_path, f"{number:04d}", 1000, at=number + 1)
+    real = payload_log.write_part
+
+    def write(path: Path, *others: Any) -> None:
+        if sum(each.stat().st_size for each in tmp_path.iterdir()) > 15_000:
+            path.write_bytes(b"x" * 100)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, *others)
+
+    monkeypatch.setattr(payload_log, "write_part", write)
+    written = log(tmp_path, dropped, disk_bytes=12_000, part_rows=1)
+    for _ in range(3):
+        written.put(payload(1))
+    written.close()
+    assert dropped.rows == 1
+    assert len([*tmp_path.glob("r1-*.parquet")]) == 2
+    assert not [*tmp_path.glob(".*")]
 
 
 def test_a_folder_over_its_limit_keeps_its_newest_parts_and_what_is_not_the_logs(tmp_path: Path):

@@ -140,6 +140,7 @@ class PayloadLog:
         except Exception:  # a full disk or an odd value must not end the thread
             _LOGGER.exception("payload log %s: %d rows lost", self._folder, rows)
             self._on_dropped(rows)
+            self._kept.look_and_make_room()
         finally:
             with self._changed:
                 self._queued -= rows
@@ -149,8 +150,13 @@ class PayloadLog:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{self._labels['release']}-{stamp}-{os.getpid()}-{self._parts:06d}.parquet"
         partial = self._folder / f".{name}.part"
-        write_part(partial, part, self._schema, self._labels)
-        partial.replace(self._folder / name)
+        try:
+            write_part(partial, part, self._schema, self._labels)
+            partial.replace(self._folder / name)
+        except BaseException:
+            with suppress(OSError):  # of a full disk, which a rest of each part would keep full
+                partial.unlink()
+            raise
         self._kept.add(self._folder / name)
 
 
@@ -159,7 +165,8 @@ class KeptParts:
 
     To list thousands of parts takes longer than to write one. So the folder is listed when a 64th
     of the limit has been written since, and in between what other servers write is not known. One
-    that they have deleted is taken for as much as they have written.
+    that they have deleted is taken for as much as they have written. Where a 64th is missing, the
+    folder is listed, too: somebody may have emptied it.
 
     Args:
         folder: Of the parts.
@@ -184,7 +191,18 @@ class KeptParts:
                 self._size += size
             self._delete_surplus()
         except OSError:
-            _LOGGER.exception("payload log %s: cannot delete old parts", self._folder)
+            self._tell_failure()
+
+    def look_and_make_room(self) -> None:
+        """Make room where no part could be written: the limit may be less than it was before."""
+        try:
+            self._look()
+            self._delete_surplus()
+        except OSError:
+            self._tell_failure()
+
+    def _tell_failure(self) -> None:
+        _LOGGER.exception("payload log %s: cannot delete old parts", self._folder)
 
     def _look(self) -> None:
         parts = sorted(_parts(self._folder), key=lambda part: (part.written, part.name))
@@ -195,8 +213,13 @@ class KeptParts:
     def _delete_surplus(self) -> None:
         while self._size > self._limit and len(self._oldest_first) > 1:
             oldest = self._oldest_first.popleft()
-            with suppress(FileNotFoundError):  # another server may have deleted it
+            try:
                 (self._folder / oldest.name).unlink()
+            except FileNotFoundError:  # another server may have deleted it
+                self._until_look -= oldest.size
+                if self._until_look < 0:
+                    self._look()
+            else:
                 self._size -= oldest.size
 
 
