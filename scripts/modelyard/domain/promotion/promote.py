@@ -59,7 +59,7 @@ def due_version(world: World, environment: Environment) -> str | None:
     source = world.release(environment.promotes_from or "")
     if version is None or source is None:
         return version
-    return None if why_unverified(world, source) else version
+    return None if _why_not_from(world, environment.promotes_from or "", source) else version
 
 
 def candidate_version(world: World, environment: Environment) -> str | None:
@@ -76,11 +76,20 @@ def candidate_version(world: World, environment: Environment) -> str | None:
     return None if world.was_tried(environment.name, source.artifact) else source.version
 
 
+def _why_not_from(world: World, environment: str, release: Release) -> Unverified | None:
+    """The same for what is promoted from an environment, whose pin a push may have copied there."""
+    if release.environment != environment:
+        return Unverified(reason=f"its pin names the environment {release.environment}")
+    return why_unverified(world, release)
+
+
 def why_unverified(world: World, release: Release) -> Unverified | None:
     """Why the release may not be promoted, or None: it is verified, and the facts record that."""
     if release.environment in world.unknown:
         return Unverified(reason="its facts there cannot be read")
-    environment = world.catalog.environments[release.environment]
+    environment = world.catalog.environments.get(release.environment)
+    if environment is None:  # a push names what it likes, and must not end what goes back
+        return Unverified(reason=f"there is no environment {release.environment}")
     if release == world.release(environment.name) and (
         found := find_unreviewed(world, environment)
     ):
@@ -227,7 +236,7 @@ def _health(world: World, environment: Environment, version: str) -> Iterator[Mi
     if source is None or source.version != version:
         what = f"{before.name} does not run {version}"
         yield Missing(what=what, blocks=True, command=f"{again} {version}")
-    elif why := why_unverified(world, source):
+    elif why := _why_not_from(world, before.name, source):
         what = f"{version} in {before.name}: {why.reason}"
         command = "" if why.is_soaking else release_command(world, before)
         yield Missing(what=what, blocks=not why.is_soaking, command=command)
