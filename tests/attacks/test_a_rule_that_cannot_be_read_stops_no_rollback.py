@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from modelyard.domain.people import Person
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.operations.reconcile import ahead
 from modelyard.operations.watch.health import WatchHealth
@@ -219,3 +222,96 @@ def test_history_tells_of_an_environment_that_cannot_be_read(yard, place):
     assert run(yard, "history", MODEL).lines == whole
     states = {each["environment"] for each in answer(yard, "status")["releases"]}
     assert states == {"staging", "canary", "production"}
+
+
+def without_canary(yard):
+    """The documents with which canary is gone, and production follows staging."""
+    text = yard.read(environment("production")).replace(b": canary", b": staging")
+    below = [path for path in yard.paths() if path.startswith("environments/canary/")]
+    return {**dict.fromkeys(below), environment("production"): text}
+
+
+@pytest.mark.sample(1)
+def test_an_environment_that_a_pull_request_removed_with_its_releases_stays_away(yard):
+    yard.broken.clear()
+    yard.put("v2", "canary", "production")
+    passes(yard, 1)
+    yard.land("cleo/no-canary", without_canary(yard), "Remove canary", author=Person.named("cleo"))
+    yard.record("v3", champion="v2")
+
+    assert passes(yard, 5).failures == ()
+
+    assert yard.names() == {"staging": "v3", "production": "v2"}
+    assert set(yard.running()) == {"staging", "production"}
+    assert proposed(yard) == ["Promote m v3 to production"]
+
+
+@pytest.mark.sample(1)
+def test_an_environment_that_two_commits_took_away_keeps_no_bad_release(yard):
+    documents = breaking(yard, environment("canary"), "renamed with its releases")
+    text = yard.read(environment("production"))
+    documents[environment("production")] = text.replace(b": canary", b": canary-2")
+    rules = {path: each for path, each in documents.items() if path.endswith("environment.yaml")}
+    releases = {path: each for path, each in documents.items() if path not in rules}
+    yard.commit(releases, "By hand", author="Mallory")
+    yard.commit(rules, "By hand", author="Mallory")
+
+    found = passes(yard)
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.running()["canary"] == ("v1", 0.2)
+    assert environment("canary") in str(found.failures)
+
+
+@pytest.mark.sample(1)
+def test_a_pin_of_an_environment_that_there_is_not_keeps_no_bad_release_elsewhere(yard):
+    pin = yard.read(f"environments/canary/releases/{MODEL}.yaml")
+    pin = pin.replace(b"environment: canary\n", b"environment: nowhere\n")
+    pin = re.sub(rb"artifact: sha256:.{8}", b"artifact: sha256:00000000", pin)
+    rules = yard.read(environment("staging")).replace(b"name: staging\n", b"name: other\n")
+    production = yard.read(environment("production")).replace(b": canary", b": other")
+    yard.commit(
+        {
+            environment("other"): rules,
+            environment("production"): production,
+            f"environments/other/releases/{MODEL}.yaml": pin.replace(b": v2\n", b": v7\n"),
+        },
+        author="Mallory",
+    )
+
+    passes(yard)
+
+    assert yard.names()["canary"] == "v1"
+    assert "v2" in yard.model_facts.holds
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_version_with_another_name_than_its_path_keeps_no_bad_release(yard, version):
+    file = f"models/{MODEL}/versions/{version}.yaml"
+    text = yard.read(file).replace(f"version: {version}\n".encode(), b"version: v7\n")
+    yard.commit({file: text}, author="Mallory")
+
+    found = passes(yard)
+
+    assert yard.names()["canary"] == "v1"
+    assert "v2" in yard.model_facts.holds
+    assert f"{file}:" in str(found.failures)
+    assert f"version is v7, but the path says {version}" in str(found.failures)
+
+
+@pytest.mark.sample(1)
+def test_a_pin_that_was_copied_from_an_earlier_environment_is_promoted_no_further(yard):
+    yard.broken.clear()
+    yard.put("v1", "canary")
+    settings = yard.read("modelyard.yaml") + b"unreviewed: tell\n"
+    cleo = Person.named("cleo")
+    yard.land("cleo/tell", {"modelyard.yaml": settings}, "Tell", author=cleo)
+    passes(yard, 1)
+    pin = yard.read(f"environments/staging/releases/{MODEL}.yaml")
+    yard.commit({f"environments/canary/releases/{MODEL}.yaml": pin}, author="Mallory")
+
+    passes(yard)
+
+    assert yard.names() == {"staging": "v2", "canary": "v2", "production": "v1"}
+    assert proposed(yard) == []

@@ -23,16 +23,18 @@ from modelyard.domain.specs.paths import (
     parse_manifests_path,
     parse_spec_path,
     releases_folder,
+    version_file,
 )
 
 _MOST_STEPS = 50
 """Commits of a file before which it is looked at; each costs a git process."""
 
 _ENVIRONMENTS = AnswerCache(4)
+_LAST = AnswerCache(256)
 
 
 def with_last_readable(
-    git: Git, commit: str, specs: Specs, was_released_to: Callable[[Environment], bool]
+    git: Git, commit: str, specs: Specs, was_taken_away: Callable[[Environment], bool]
 ) -> Specs:
     """The specs of a commit with each environment, model and the settings as readable last.
 
@@ -44,10 +46,10 @@ def with_last_readable(
         git: The repository.
         commit: The commit that the specs are of.
         specs: What was read there.
-        was_released_to: Whether a merged pull request brought a release to an environment that is
-            gone with its folder; only asked if there is one.
+        was_taken_away: Whether a push took away an environment that is gone with its folder, and
+            to which a merged pull request had brought a release; only asked if there is one.
     """
-    filled = _Filled(git=git, commit=commit, specs=specs, was_released_to=was_released_to)
+    filled = _Filled(git=git, commit=commit, specs=specs, was_taken_away=was_taken_away)
     filled.leave_out_misnamed()
     filled.fill_settings()
     filled.fill_models()
@@ -70,7 +72,7 @@ class _Filled:
         git: The repository.
         commit: The commit that they are of.
         specs: The specs so far.
-        was_released_to: See `with_last_readable`.
+        was_taken_away: See `with_last_readable`.
         problems: What was found wrong in addition.
         stands_in: See `Specs`.
     """
@@ -78,7 +80,7 @@ class _Filled:
     git: Git
     commit: str
     specs: Specs
-    was_released_to: Callable[[Environment], bool]
+    was_taken_away: Callable[[Environment], bool]
     problems: list[Problem] = field(default_factory=list)
     stands_in: dict[str, str] = field(default_factory=dict)
 
@@ -87,21 +89,28 @@ class _Filled:
         return self.specs.catalog
 
     def leave_out_misnamed(self) -> None:
-        """Leave out what has another name than its folder: two may claim to be one environment."""
-        models = dict(self._without_misnamed(self._catalog.models, model_file))
-        environments = dict(self._without_misnamed(self._catalog.environments, environment_file))
+        """Leave out what has another name than its path: two may claim to be one environment."""
+        catalog = self._catalog
+        models = self._without_misnamed(catalog.models, model_file, "name")
+        environments = self._without_misnamed(catalog.environments, environment_file, "name")
+        # A plan looks up the version that a version's spec names.
+        versions = self._without_misnamed(catalog.versions, version_file, "model", "version")
         if self.problems:
-            self._put(models=models, environments=environments)
+            self._put(models=models, environments=environments, versions=versions)
 
     def _without_misnamed(
-        self, specs: Mapping[str, Any], file_of: Any
-    ) -> Iterator[tuple[str, Any]]:
-        for name, spec in specs.items():
-            if spec.name == name:
-                yield name, spec
-                continue
-            message = f"name is {spec.name}, but the path says {name}: rename one of them"
-            self._refuse(file_of(name), message, path=("name",))
+        self, specs: Mapping[Any, Any], file_of: Callable[..., str], *fields: str
+    ) -> dict[Any, Any]:
+        """The specs of which each of these fields is what the path says there."""
+        kept = dict(specs)
+        for key, spec in specs.items():
+            names = key if isinstance(key, tuple) else (key,)
+            for name, said in zip(fields, names, strict=True):
+                if (found := getattr(spec, name)) != said:
+                    kept.pop(key, None)
+                    message = f"{name} is {found}, but the path says {said}: rename one of them"
+                    self._refuse(file_of(*names), message, path=(name,))
+        return kept
 
     def fill_settings(self) -> None:
         """Let the settings stand in."""
@@ -130,7 +139,7 @@ class _Filled:
     def fill_environments(self) -> None:
         """Let the environments stand in that cannot be read, or are gone while they are needed."""
         needed = dict.fromkeys(self._left_folders(), "there are releases in its folder")
-        needed |= dict.fromkeys(self._went_with_releases(), "releases went with it")
+        needed |= dict.fromkeys(self._taken_away(), "no approved pull request took it away")
         needed |= dict.fromkeys(self._unread_keys("Environment"), "")
         tried: set[str] = set()
         # One that stands in may name another one that is gone.
@@ -151,21 +160,18 @@ class _Filled:
                 if any(self.git.tree_hash(self.commit, place) for place in places):
                     yield name
 
-    def _went_with_releases(self) -> Iterator[str]:
-        """The environments whose folder is gone since a commit that took releases with it.
+    def _taken_away(self) -> Iterator[str]:
+        """The environments whose folder is gone by a push, as one that moves it.
 
-        Only the tool takes releases away, so the whole folder was moved or deleted by a push. One
-        that had no release by a pull request came by such a push itself, which somebody undid.
+        Not those whose releases are there in the commit before: a push of two commits may take them
+        away with the first one.
         """
         here = environment_names(self.git.list_folders(self.commit, ENVIRONMENTS))
         for name in sorted(_every_environment(self.git, self.commit) - {*here}):
             file = environment_file(name)
             found = read_last(self.git, self.commit, "Environment", file, name=name)
-            if found is not None:
-                before = f"{found[1]}^1"
-                had_releases = self.git.tree_hash(before, releases_folder(name)) is not None
-                if had_releases and self.was_released_to(found[0]):
-                    yield name
+            if found is not None and self.was_taken_away(found[0]):
+                yield name
 
     def _named(self) -> dict[str, str]:
         """The environments that others name, and which do."""
@@ -224,6 +230,18 @@ def read_last(
 
     None if it never was, as far as this clone shows.
     """
+
+    def ask() -> tuple[tuple[Any, str] | None]:
+        return (_find_last(git, commit, kind, file, name),)
+
+    # A fleet asks for each of its models, and git walks through the history each time.
+    question = (git.root.absolute(), git.read_cut(), commit, kind, file, name)
+    return _LAST.get_or_ask(question, ask)[0]
+
+
+def _find_last(
+    git: Git, commit: str, kind: str, file: str, name: str | None
+) -> tuple[Any, str] | None:
     at = commit
     for _ in range(_MOST_STEPS):
         # Not which commit left it like that: that walks through the whole history of the branch.

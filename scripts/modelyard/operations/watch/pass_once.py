@@ -332,7 +332,9 @@ def _may_be_starting(facts: ReleaseFacts) -> bool:
 
 
 def _is_starting(workspace: Workspace, release: Release) -> bool:
-    where = workspace.environments(workspace.main())[release.environment]
+    where = workspace.environments(workspace.main()).get(release.environment)
+    if where is None:
+        return False
     state = workspace.services.cluster.observe(model=release.model, environment=where)
     if state is None or state.aborted:
         return state is None
