@@ -50,6 +50,7 @@ OTHERS = {
         "labels",
         "left",
         "payloads",
+        "shards",
         "data",
         "directory",
         "feed",
