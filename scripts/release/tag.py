@@ -14,8 +14,8 @@ from pathlib import Path
 
 from modelyard.errors import Refused, YardError
 from modelyard.operations.hosted_forges import refuse_other_account
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
-from modelyard.operations.workspace import workspace_of
 
 TAG = re.compile(r"v(?:0|[1-9]\d{0,3})(?:\.(?:0|[1-9]\d{0,3})){2}", re.ASCII)
 PROJECT = "pyproject.toml"

@@ -21,8 +21,8 @@ from typing import Any
 from bench_fleet import MODELYARD, build_fleet, cpu_seconds, measure, measure_watcher
 
 from modelyard.adapters.git.repository import Git
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
-from modelyard.operations.workspace import workspace_of
 
 YEAR = 365 * 1000
 """Merges of a year."""

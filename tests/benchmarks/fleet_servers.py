@@ -13,10 +13,10 @@ from modelyard.domain.sites import Site
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.release import Release
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
 from modelyard.operations.watch.at_rest import RestingModels
 from modelyard.operations.watch.pass_once import run_pass
-from modelyard.operations.workspace import workspace_of
 
 
 @dataclass

@@ -326,7 +326,7 @@ def test_a_tracking_server_has_to_take_connections_and_its_password_is_not_told(
 
 
 def _patients(yard, *services):
-    from modelyard.operations.workspace import workspace_of
+    from modelyard.operations.open_workspace import workspace_of
 
     return [
         Checkout(yard.folder / "clone", lambda each=each: workspace_of(each)) for each in services

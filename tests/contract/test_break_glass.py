@@ -16,8 +16,8 @@ from modelyard.domain.promotion.pulls import CHECKS, BrokenGlass, PullState
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.operations.chatops.answer import act
 from modelyard.operations.chatops.conversation import conversation_for
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
-from modelyard.operations.workspace import workspace_of
 
 ADMIN = "olga"
 

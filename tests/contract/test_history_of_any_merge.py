@@ -13,8 +13,8 @@ from modelyard.adapters.forge.hosted.deeds import HostedDeeds
 from modelyard.adapters.git.process import Rejected
 from modelyard.domain.people import Person
 from modelyard.operations.history import read_history
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
-from modelyard.operations.workspace import workspace_of
 from operations.yard import AT
 
 HOW = {"dev": "merge", "staging": "squash", "canary": "rebase"}

@@ -19,8 +19,8 @@ from modelyard.domain.promotion.approvals import find_approvers
 from modelyard.domain.promotion.pulls import Merged
 from modelyard.errors import Conflict, Refused
 from modelyard.operations.chatops.answer import acknowledge, act
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
-from modelyard.operations.workspace import workspace_of
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from fakes.github import primary_limit
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.operations.chatops.conversation import conversation_for
 from modelyard.operations.chatops.sweep import sweep
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
-from modelyard.operations.workspace import workspace_of
 from operations.fakes import StoppedClock
 
 AN_HOUR = 3600

@@ -6,9 +6,9 @@ import pytest
 
 from contract.test_pull_requests import change, ready
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusState
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import services_for
 from modelyard.operations.watch.merge_queue import report_merge_queue
-from modelyard.operations.workspace import workspace_of
 
 
 class Queue:

@@ -42,8 +42,9 @@ from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import Code, DataFile, ModelVersion, Runtime, TrainingData
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import repository_of
-from modelyard.operations.workspace import Workspace, workspace_of
+from modelyard.operations.workspace import Workspace
 from modelyard.ports import Services
 from runtimes import OWN_LOCK
 

@@ -69,6 +69,7 @@ from modelyard.domain.specs.version import (
 )
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.gate import served_contract_verdict
+from modelyard.operations.open_workspace import was_taken_away
 from modelyard.operations.reconcile.changes import new_release, release_documents
 from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.training.job import OUTCOME
@@ -279,6 +280,7 @@ class Yard:
             services=services,
             facts=FactStore(git, repository, self.clock),
             store=Store(repository.artifacts, root),
+            was_taken_away=was_taken_away,
         )
         reachable = "registry" not in self.out_of_reach
         workspace.__dict__["registry"] = FolderRegistry(self.ledger("registry"), reachable)

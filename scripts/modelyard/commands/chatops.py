@@ -99,7 +99,7 @@ def sweep(services: Services, /) -> None:
     """
     from modelyard.operations.chatops.conversation import conversation_for
     from modelyard.operations.chatops.sweep import sweep as sweep_comments
-    from modelyard.operations.workspace import workspace_of
+    from modelyard.operations.open_workspace import workspace_of
 
     is_quiet = True
     for event, handled in sweep_comments(workspace_of(services), conversation_for(services)):
@@ -117,7 +117,7 @@ def _handle(
     from modelyard.adapters.forge.events import StartEvent, read_event
     from modelyard.operations.chatops.conversation import conversation_for
     from modelyard.operations.chatops.reserve import calls_for
-    from modelyard.operations.workspace import workspace_of
+    from modelyard.operations.open_workspace import workspace_of
 
     event = read_event(file)
     if event is None:

@@ -12,8 +12,8 @@ from modelyard.commands.options import output_option, pass_root
 from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused, YardError
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import repository_of, services_for
-from modelyard.operations.workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

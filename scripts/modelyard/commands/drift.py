@@ -18,7 +18,7 @@ from modelyard.commands.options import (
 from modelyard.commands.output.picture import drift_picture, picture_svg, print_explained
 from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.errors import Refused
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

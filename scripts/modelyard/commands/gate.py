@@ -25,7 +25,7 @@ from modelyard.commands.output.terminal import print_line
 from modelyard.domain.people import Person
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -162,7 +162,7 @@ def upgrade(services: Services, /, *, wheel: Path | None, name: str | None, dry_
     from modelyard.commands.output.formatting import print_change
     from modelyard.operations.content.toolkit_lock import read_wheel
     from modelyard.operations.content.upgrade import decide_upgrade
-    from modelyard.operations.workspace import workspace_of
+    from modelyard.operations.open_workspace import workspace_of
 
     found = decide_upgrade(workspace_of(services), read_wheel(wheel), running=version("modelyard"))
     if found is None:
@@ -212,8 +212,8 @@ def configure(
     renders the workflows again. Run again with the same values, it changes nothing.
     """
     from modelyard.commands.output.formatting import print_change
+    from modelyard.operations.open_workspace import workspace_of
     from modelyard.operations.platform.configure import decide_configuration, read_platform
-    from modelyard.operations.workspace import workspace_of
 
     shown = Path(source.name).name if source.name != "<stdin>" else "stdin"
     outputs = read_platform(source.read(), source=shown, image=image)

@@ -22,7 +22,7 @@ from modelyard.commands.output.logs import log_with_dates
 from modelyard.commands.output.picture import judge_picture, picture_svg, print_explained
 from modelyard.commands.output.terminal import print_json, print_line
 from modelyard.errors import Refused
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 

@@ -7,7 +7,7 @@ import click
 from modelyard.commands.options import as_option, dry_run_option, find_person, pass_services
 from modelyard.commands.output.terminal import print_line
 from modelyard.domain.people import Person
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 

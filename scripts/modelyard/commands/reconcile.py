@@ -14,7 +14,7 @@ from modelyard.commands.output.terminal import print_line
 from modelyard.domain.promotion.change import STATE_BRANCH
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import Refused
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

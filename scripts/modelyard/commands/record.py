@@ -7,7 +7,7 @@ import click
 from modelyard.commands.options import dry_run_option, output_option, pass_services
 from modelyard.commands.output.terminal import make_console, print_json, print_line
 from modelyard.errors import CannotAnswer
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 

@@ -10,7 +10,7 @@ import click
 from modelyard.commands.drift import feed_option, until_option
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.output.terminal import print_line
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from modelyard.commands.options import (
     reason_option,
 )
 from modelyard.commands.output.terminal import print_line
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ def servers() -> None:
 def list_(services: Services, /) -> None:
     """List the model servers, their share of requests, and the addresses that take them."""
     from modelyard.adapters.cluster.local import LocalCluster
+    from modelyard.operations.open_workspace import workspace_of
     from modelyard.operations.sites import read_standing
-    from modelyard.operations.workspace import workspace_of
 
     workspace = workspace_of(services)
     catalog = workspace.watched_specs(workspace.main()).catalog
@@ -92,8 +92,8 @@ def adopt(services: Services, /, *, environment: tuple[str, ...], dry_run: bool)
     goes along. The site before notices at its next pass, and stops acting. `modelyard watch` then
     starts the servers here.
     """
+    from modelyard.operations.open_workspace import workspace_of
     from modelyard.operations.sites import adopt as adopt_environments
-    from modelyard.operations.workspace import workspace_of
 
     for each in adopt_environments(workspace_of(services), environment, dry_run=dry_run):
         print_line(_adopted(each, is_dry=dry_run))

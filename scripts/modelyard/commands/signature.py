@@ -8,7 +8,7 @@ import click
 
 from modelyard.commands.options import pass_services
 from modelyard.commands.output.terminal import print_line
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 

@@ -77,8 +77,8 @@ def _open_questions(files: Mapping[str, bytes]) -> Iterator[str]:
 
 def _unreviewed() -> Sequence[Problem]:
     """Return the main branch's releases that nobody reviewed, as far as the forge answers."""
+    from modelyard.operations.open_workspace import workspace_of
     from modelyard.operations.reconcile.unreviewed import unreviewed_problems
-    from modelyard.operations.workspace import workspace_of
 
     try:
         return unreviewed_problems(workspace_of(find_services()))

@@ -13,7 +13,7 @@ import click
 from modelyard.commands.options import parse_address, pass_services
 from modelyard.commands.output.logs import log_with_dates
 from modelyard.commands.output.terminal import print_line
-from modelyard.operations.workspace import workspace_of
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import environment_file, version_file
 from modelyard.errors import Refused, YardError
-from modelyard.operations.workspace import facts_of, workspace_of
+from modelyard.operations.open_workspace import workspace_of
+from modelyard.operations.workspace import facts_of
 from modelyard.ports import Services
 
 if TYPE_CHECKING:

@@ -104,8 +104,8 @@ def _open_traffic(
     state = services.root.absolute() / services.repository.state
     with Traffic(state, environment=where, model=plan.model) as traffic:
         if not traffic.current_endpoints():
+            from modelyard.operations.open_workspace import workspace_of
             from modelyard.operations.sites import whose_servers
-            from modelyard.operations.workspace import workspace_of
 
             elsewhere = whose_servers(workspace_of(services), where)
             raise CannotAnswer(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from typing import Any, TypeVar
 
@@ -24,8 +24,6 @@ from modelyard.adapters.specs.reader import Specs, read_specs
 from modelyard.adapters.specs.split import split_specs
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.registry import Registry
-from modelyard.domain.promotion.change import Purpose, parse_branch
-from modelyard.domain.promotion.pulls import Pulls, PullState
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -33,7 +31,6 @@ from modelyard.domain.specs.names import is_name
 from modelyard.domain.specs.paths import (
     ENVIRONMENTS,
     MODELS,
-    environment_file,
     environment_names,
     manifests_folder,
     manifests_root,
@@ -67,11 +64,13 @@ class Workspace:
         services: The outside world.
         facts: The fact store.
         store: The artifact store.
+        was_taken_away: Whether a push took away an environment that is gone; asks pull requests.
     """
 
     services: Services
     facts: FactStore
     store: Store
+    was_taken_away: Callable[[Workspace, Environment], bool] = lambda *_: True
 
     @cached_property
     def git(self) -> Git:
@@ -149,22 +148,7 @@ class Workspace:
 
     def _watched(self, commit: str, models: Collection[str] | None = None) -> Specs:
         specs = read_specs(GitTree(self.git, commit), models=models)
-        return with_last_readable(self.git, commit, specs, self._was_taken_away)
-
-    def _was_taken_away(self, environment: Environment) -> bool:
-        """Whether a push took away an environment to which a merged pull request had released."""
-        # They work with workspaces, too.
-        from modelyard.operations.reconcile.collect import read_pulls
-        from modelyard.operations.reconcile.rule_reviews import find_pushed_rules
-
-        try:
-            pulls = read_pulls(self)
-            rules = find_pushed_rules(self, pulls)
-        except YardError as error:  # what may have to go back does not wait for the forge
-            logger.warning("%s", error.message)
-            return True
-        file = environment_file(environment.name)
-        return any(rule.file == file for rule in rules) and _was_released_to(environment, pulls)
+        return with_last_readable(self.git, commit, specs, partial(self.was_taken_away, self))
 
     def read_ahead(self, models: Collection[str], tree: GitTree) -> None:
         """Read the specs of these models at once, and forget those that were read so before.
@@ -176,7 +160,7 @@ class Workspace:
         commit = tree.commit
         self._ahead.clear()
         read = read_specs(tree, models=models)
-        specs = with_last_readable(self.git, commit, read, self._was_taken_away)
+        specs = with_last_readable(self.git, commit, read, partial(self.was_taken_away, self))
         found = split_specs(specs, models)
         self._ahead.update({(commit, model): specs for model, specs in found.items()})
 
@@ -200,22 +184,6 @@ class Workspace:
             known = self._derived[what] = (source, ask())
         found: T = known[1]
         return found
-
-
-def _was_released_to(environment: Environment, pulls: Pulls) -> bool:
-    merged = (parse_branch(p.branch) for p in pulls.closed if p.state is PullState.MERGED)
-    return any(
-        branch.purpose is Purpose.RECORD
-        if environment.promotes_from is None  # the first one gets its releases with records
-        else branch.purpose is Purpose.PROMOTE and branch.subject == environment.name
-        for branch in merged
-        if branch is not None
-    )
-
-
-def workspace_of(services: Services) -> Workspace:
-    """Everything an operation works with."""
-    return Workspace(services=services, facts=facts_of(services), store=store_of(services))
 
 
 def facts_of(services: Services) -> FactStore:

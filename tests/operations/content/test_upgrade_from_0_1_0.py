@@ -24,10 +24,10 @@ from modelyard.domain.specs.paths import release_file
 from modelyard.operations.content.seed import seeded_files
 from modelyard.operations.content.toolkit_lock import read_wheel, toolkit_files
 from modelyard.operations.content.upgrade import seeds_in
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.services import services_for
 from modelyard.operations.watch.pass_once import run_checks
-from modelyard.operations.workspace import workspace_of
 from operations.yard import MODEL, PATH, living_yard
 
 ROOT = Path(__file__).resolve().parents[3]

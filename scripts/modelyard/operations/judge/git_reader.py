@@ -192,4 +192,9 @@ def cached_workspace(workspace: Workspace) -> CachedWorkspace:
     """A cached copy of the workspace for another thread to use."""
     services = workspace.services
     facts = CachedFacts(Git(services.root), services.repository, services.clock)
-    return CachedWorkspace(services=services, facts=facts, store=workspace.store)
+    return CachedWorkspace(
+        services=services,
+        facts=facts,
+        store=workspace.store,
+        was_taken_away=workspace.was_taken_away,
+    )

@@ -14,6 +14,7 @@ from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.specs.environment import Environment
 from modelyard.errors import YardError
 from modelyard.operations.judge.evidence import IMPORTED_LATE
+from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.at_rest import RestingModels
@@ -23,7 +24,7 @@ from modelyard.operations.watch.pass_once import (
     run_pass,
     undecided_releases,
 )
-from modelyard.operations.workspace import Workspace, workspace_of
+from modelyard.operations.workspace import Workspace
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
