@@ -140,7 +140,7 @@ def override(
     Whoever made the version cannot, where an environment ahead of it asks for approvals. A gate
     that fails is never overridden. What is released by then stays; the rest waits again.
     """
-    from modelyard.operations.gate_override import decide_override, place_override
+    from modelyard.operations.chatops.gate_override import decide_override, place_override
 
     if services.repository.forge is not ForgeKind.LOCAL:
         raise Refused(

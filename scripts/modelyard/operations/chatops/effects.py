@@ -143,7 +143,7 @@ def _override(
     authority: Authority,
     workspace: Workspace,
 ) -> str:
-    from modelyard.operations.gate_override import decide_override, place_override
+    from modelyard.operations.chatops.gate_override import decide_override, place_override
 
     model, version = read.subject.model, read.subject.version
     decided = decide_override(
