@@ -14,9 +14,9 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def count_cores() -> int:
-    """The cores that this process may use; macOS does not say, and there a fork is not safe."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+def count_cores(*, otherwise: int = 1) -> int:
+    """The cores that this process may use; `otherwise` where the system does not say, as macOS."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else otherwise
 
 
 def share_work(
@@ -29,6 +29,7 @@ def share_work(
         work: Finds for some of them. It runs in a fork, which knows what is known here.
         least: How many subjects are worth a process.
     """
+    # One on macOS, where a fork is not safe.
     workers = max(1, min(count_cores(), len(subjects) // least))
     size = -(-len(subjects) // workers)
     first, *others = [subjects[place * size : (place + 1) * size] for place in range(workers)]

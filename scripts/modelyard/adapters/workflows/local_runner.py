@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelyard.adapters.processes.shared_work import count_cores
 from modelyard.adapters.processes.start import Running, start_command, stop_process
 from modelyard.adapters.workflows.plan import (
     ITEM,
@@ -90,7 +91,7 @@ class Walk:
         self.root = root
         self.report = report
         self.tracks = {step.name: Track(name=step.name, step=step) for step in plan.steps}
-        self._most = _count_cores()
+        self._most = count_cores(otherwise=os.cpu_count() or 1)
         self._deadline = time.monotonic() + (plan.deadline_seconds or math.inf)
         self._scope = {"workflow.name": name}
         self._scope |= {f"workflow.parameters.{k}": value for k, value in plan.arguments.items()}
@@ -279,9 +280,3 @@ class Walk:
             self._stop(track)
             if not track.is_over:
                 track.phase, track.message = "Error", message
-
-
-def _count_cores() -> int:
-    # The cores that this process may use; macOS has no `sched_getaffinity`.
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return found or 1

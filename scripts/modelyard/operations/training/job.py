@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from modelyard.adapters.processes.shared_work import count_cores
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime, lock_of_image
 from modelyard.adapters.store.artifacts import Store, sha256_of
@@ -280,7 +281,5 @@ def run_step(name: str, run: Callable[[Job], T], job: Job) -> T:
 
 def count_threads() -> int:
     """The number of threads for a trainer: `OMP_NUM_THREADS`, else its cores, at most four."""
-    # The cores that this process may use; macOS has no `sched_getaffinity`.
     given = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return int(given) if given.isdigit() and int(given) else min(MOST_THREADS, cores)
+    return int(given) if given.isdigit() and int(given) else min(MOST_THREADS, count_cores())
