@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -21,21 +22,17 @@ _SECONDS_TO_WRITE = 3600.0
 
 def read_kept(file: Path) -> Any:
     """The JSON document of a file, or None if there is none that can be read."""
-    try:
-        return json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        logger.info("%s: %s", file, error)
-        return None
+    return _read(file, json.loads)
 
 
 def read_sealed(file: Path) -> Any:
     """The document of `write_sealed`, or None if it is not, byte for byte, as it was written."""
+    return _read(file, _unseal)
+
+
+def _read(file: Path, parse: Callable[[bytes], Any]) -> Any:
     try:
-        seal, _, body = file.read_bytes().partition(b"\n")
-        # The decoder is given text: it would first look for its encoding.
-        return json.loads(body.decode()) if seal == _seal(body) else None
+        return parse(file.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -43,9 +40,15 @@ def read_sealed(file: Path) -> Any:
         return None
 
 
+def _unseal(content: bytes) -> Any:
+    seal, _, body = content.partition(b"\n")
+    # The decoder is given text: it would first look for its encoding.
+    return json.loads(body.decode()) if seal == _seal(body) else None
+
+
 def write_sealed(file: Path, document: object) -> None:
     """Write the JSON document as `write_kept` does, after the digest of its bytes."""
-    body = json.dumps(document, separators=(",", ":")).encode()
+    body = _dump(document)
     write_kept_bytes(file, _seal(body) + b"\n" + body)
 
 
@@ -75,7 +78,11 @@ def stamp_code(*more: Path) -> str:
 
 def write_kept(file: Path, document: object) -> None:
     """Write the JSON document, whole or not at all; on a full disk there is none."""
-    write_kept_bytes(file, json.dumps(document, separators=(",", ":")).encode())
+    write_kept_bytes(file, _dump(document))
+
+
+def _dump(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def write_kept_bytes(file: Path, content: bytes) -> None:

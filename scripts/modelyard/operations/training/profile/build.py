@@ -117,8 +117,9 @@ def _put_whole(job: Job, profile: Profile, columns: tuple[Column, ...]) -> dict[
     hidden = find_not_watched(profile, columns, policy, has_days=_has_times(job))
     for warning in describe_not_watched(hidden):
         logger.warning("%s: drift does not watch %s", job.version, warning)
+    content = json.dumps(profile.to_document(), sort_keys=True).encode()
     return {
-        "profile": job.store.put_evidence(_dump(profile)),
+        "profile": job.store.put_evidence(content),
         "not_watched": [asdict(each) for each in hidden],
     }
 
@@ -136,10 +137,6 @@ def _columns(job: Job, inputs: Iterable[str]) -> tuple[Column, ...]:
 
 def _has_times(job: Job) -> bool:
     return job.model.data.timestamp is not None
-
-
-def _dump(profile: Profile) -> bytes:
-    return json.dumps(profile.to_document(), sort_keys=True).encode()
 
 
 def _left_by(name: str) -> str:
