@@ -299,7 +299,7 @@ def find_services() -> Services:
 
 
 def _had_settings(folder: Path) -> bool:
-    """Whether this is the root of a checkout whose settings a commit deleted."""
+    """Whether the folder is the root of a checkout, and a commit deleted its modelyard.yaml."""
     from modelyard.operations.services import committed_settings
 
     return (folder / ".git").exists() and committed_settings(folder) is not None

@@ -161,7 +161,7 @@ class _Filled:
                     yield name
 
     def _taken_away(self) -> Iterator[str]:
-        """The environments whose folder is gone by a push, as one that moves it.
+        """The environments whose folder a push deleted or moved.
 
         Not those whose releases are there in the commit before: a push of two commits may take them
         away with the first one.

@@ -77,7 +77,7 @@ def candidate_version(world: World, environment: Environment) -> str | None:
 
 
 def _why_not_from(world: World, environment: str, release: Release) -> Unverified | None:
-    """The same for what is promoted from an environment, whose pin a push may have copied there."""
+    """As `why_unverified`, of the release that an environment pins: a push may copy a pin there."""
     if release.environment != environment:
         return Unverified(reason=f"its pin names the environment {release.environment}")
     return why_unverified(world, release)

@@ -104,7 +104,7 @@ class _FleetReport:
         return self._join(rows, any_facts)
 
     def _names_to_read(self, kept: KeptRows) -> tuple[str, ...]:
-        """The names whose rows moved, cannot be kept, or wait with a pull request."""
+        """The names that changed, whose rows are never kept, or that have an open pull request."""
         branches = (parse_branch(pull.branch) for pull in self._shared.every.open)
         waiting = {branch.model for branch in branches if branch is not None}
         return tuple(sorted(kept.names.difference(kept.models).union(waiting & kept.names)))
@@ -148,7 +148,7 @@ class _FleetReport:
         return model_rows(world, refused=refused, has_aliases=self._shared.has_aliases)
 
     def _keep(self, others: Mapping[str, Rows | None], read: Mapping[str, _Read]) -> None:
-        """Write the file anew where that is worth it, unless something moved meanwhile."""
+        """Rewrite the file if enough rows are new, unless main or the facts changed meanwhile."""
         lasting = {name: each.rows for name, each in read.items() if each.lasts}
         basis, kept = self._basis, self._kept
         if basis is None or not lasting:
