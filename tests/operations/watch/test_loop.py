@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.adapters.workflows.local import LocalWorkflows
 from modelyard.errors import CannotAnswer
+from modelyard.operations.watch import forge_pace, pass_once
 from modelyard.operations.watch import loop as watch_loop
 from modelyard.operations.watch import notify as notifying
-from modelyard.operations.watch import pass_once
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.loop import Watcher
 from operations.yard import MODEL, PATH, contested_yard, model_named
@@ -34,7 +34,8 @@ def yard(start, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    monkeypatch.setattr(watch_loop, "GIT_SECONDS", 0.05)
+    monkeypatch.setattr(forge_pace, "FAR_SECONDS", 0.05)
+    monkeypatch.setattr(forge_pace, "NEAR_SECONDS", 0.02)
 
 
 def watcher(yard, *, interval=0.2, cluster=None):
@@ -104,6 +105,41 @@ def test_a_push_wakes_the_watcher_long_before_its_interval_is_over(yard):
 
     assert ended.wait(20.0)
     assert running.due is None
+
+
+def asked_every(yard, *, took):
+    """The pauses of a watcher between questions to a forge where each takes this long."""
+    running, pauses, now = watcher(yard, interval=60), [], [0.0]
+
+    def pass_time(seconds):
+        now[0] += seconds
+
+    def changed(environments, *, seconds):
+        pauses.append(seconds)
+        pass_time(seconds)
+        return frozenset()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch_loop.time, "monotonic", lambda: now[0])
+        patch.setattr(forge_pace, "NEAR_SECONDS", 0.5)
+        patch.setattr(forge_pace, "FAR_SECONDS", 2.0)
+        patch.setattr(running, "_read_refs", lambda: pass_time(took))
+        cluster = running.workspace.services.cluster
+        patch.setattr(cluster, "changed", changed)
+        assert running._wait_for_due(30.0) is None
+    return {round(each, 3) for each in pauses[:-1]}  # the last one ends at the deadline
+
+
+@pytest.mark.parametrize(("took", "pauses"), [(0.01, {0.5}), (0.06, {0.5, 1.2}), (0.4, {0.5, 2.0})])
+def test_a_forge_in_a_folder_is_asked_sooner_as_long_as_it_answers_quickly(yard, took, pauses):
+    assert asked_every(yard, took=took) == pauses
+
+
+@pytest.mark.parametrize("url", ["https://forge.example.org/m.git", "git@forge:m.git", None])
+def test_a_forge_on_a_host_is_asked_every_two_seconds(yard, url):
+    yard.git.run("remote", *(("set-url", "origin", url) if url else ("remove", "origin")))
+
+    assert asked_every(yard, took=0.01) == {2.0}
 
 
 def test_what_a_person_says_on_a_page_wakes_the_watcher_too(yard):

@@ -18,6 +18,7 @@ from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.at_rest import RestingModels
+from modelyard.operations.watch.forge_pace import first_pause, next_pause
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.pass_once import (
     is_start_awaited,
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from modelyard.operations.watch.pages import LivePages
 
 logger = logging.getLogger(__name__)
-
-GIT_SECONDS = 2.0
-"""How often the forge is asked what moved: one git process, and on a hosted forge one request."""
 
 JUDGED_SECONDS = 5.0
 """Between two passes while a release is judged."""
@@ -212,15 +210,18 @@ class Watcher:
     def _wait_for_due(self, deadline: float) -> frozenset[str] | None:
         """The models that moved; None, for all, once Git moved or the deadline passed."""
         self._read_environments()
+        pause = first_pause(self.workspace.git, self.workspace.services.repository.remote)
         while (left := deadline - time.monotonic()) > 0:
             moved = self.workspace.services.cluster.changed(
-                self.environments, seconds=min(left, GIT_SECONDS)
+                self.environments, seconds=min(left, pause)
             )
             if mine := frozenset(filter(self.shard.covers, moved)):
                 return mine
+            before = time.monotonic()
             refs = self._read_refs()
             if refs is not None and refs != self.seen:
                 return None
+            pause = next_pause(pause, time.monotonic() - before)
         return None
 
     def _pack_objects(self) -> None:
