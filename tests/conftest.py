@@ -31,11 +31,13 @@ IDENTITY = {
 
 # A yard of a test outlives no power failure, and no repository of a test lives long enough for
 # Git to tidy it up. A remote asks the objects that were just pushed for refs of their own, with a
-# process; there are none.
+# process; there are none. Samples of hooks are copied into each new repository; nobody reads them.
 GIT_SETTINGS = """\
 [core]
 	fsync = none
 	alternateRefsCommand = true
+[init]
+	templateDir =
 [gc]
 	auto = 0
 [receive]

@@ -188,7 +188,7 @@ def test_it_reads_no_secret_writes_nowhere_else_and_signals_nobody(
         attempt("through a link", lambda: (os.symlink({str(outside)!r}, out / "a"),
                                            open(out / "a").read()))
         attempt("state", lambda: open({str(state)!r}, "a").write("held"))
-        attempt("new in the checkout", lambda: os.mkdir({str(play.root / ".git/hooks/x")!r}))
+        attempt("new in the checkout", lambda: os.mkdir({str(play.root / ".git/hooks")!r}))
         attempt("remove the state", lambda: os.listdir({str(state.parent)!r}))
         attempt("beside its folders", lambda: (out.parent / "supervisor" / "x").write_text("x"))
         attempt("its own log", lambda: open(out.parent / "trainer.log", "w"))

@@ -65,6 +65,7 @@ def make_checkout(root: Path) -> tuple[Path, str]:
     """A repository that ignores data/: its root, and the tree of an empty trainer."""
     git = Git(root)
     git.run("init", "--quiet")
+    (root / ".git/info").mkdir()
     (root / ".git/info/exclude").write_text("/data/\n")
     return root, git.write_tree(None, {"train.py": b""})
 

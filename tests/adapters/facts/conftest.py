@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from adapters.facts.fact_stores import StoppedClock
+from adapters.facts.fact_stores import StoppedClock, new_store, store_of
+from built_once import built_once
 from modelyard.adapters.facts.store import FactStore
 from modelyard.adapters.git.repository import Git
 from modelyard.domain.specs.repository import Repository
@@ -17,11 +20,14 @@ def clock():
 
 @pytest.fixture
 def store(tmp_path, clock):
-    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
-    subprocess.run(["git", "init", "-q", str(tmp_path / "clone")], check=True)
-    git = Git(tmp_path / "clone")
-    git.run("remote", "add", "origin", str(tmp_path / "remote.git"))
-    return FactStore(git, Repository(), clock)
+    shutil.copytree(built_once("store-of-facts", _new_store), tmp_path, dirs_exist_ok=True)
+    return store_of(tmp_path, clock)
+
+
+def _new_store(folder: Path) -> Path:
+    folder.mkdir()
+    new_store(folder)
+    return folder
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from git_commits import write_commit
 from modelyard.adapters.facts.store import FactStore
+from modelyard.adapters.git.repository import Git
 from modelyard.domain.promotion.facts import ReleaseFacts
+from modelyard.domain.specs.repository import Repository
 from modelyard.domain.verdict import Outcome, Verdict
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -35,6 +39,20 @@ class StoppedClock:
 
 
 STATE = "refs/heads/modelyard/state"
+
+
+def new_store(folder: Path) -> FactStore:
+    """A store without facts; the remote's address is relative, so the folder may be copied."""
+    for words in (["--bare", "remote.git"], ["clone"]):
+        subprocess.run(["git", "init", "-q", *words], cwd=folder, check=True)
+    store = store_of(folder)
+    store._refs.git.run("remote", "add", "origin", "../remote.git")
+    return store
+
+
+def store_of(folder: Path, clock: StoppedClock | None = None) -> FactStore:
+    """What a process works with that has just started in the clone of this folder."""
+    return FactStore(Git(folder / "clone"), Repository(), clock or StoppedClock())
 
 
 def tip(store: FactStore) -> str | None:

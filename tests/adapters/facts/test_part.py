@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from adapters.facts.fact_stores import AT, FULL, STATE, put, stand, tip
+from adapters.facts.fact_stores import AT, FULL, STATE, new_store, put, stand, store_of, tip
+from built_once import built_once
 from git_commits import write_commit
 from modelyard.adapters.facts.documents import model_path, release_path
 from modelyard.adapters.facts.store import FactStore
@@ -21,15 +24,22 @@ GLASS = BrokenGlass(number=7, sha="c" * 40, login="ann", person="1", reason="now
 
 
 @pytest.fixture
-def crowded(store):
+def crowded(tmp_path, clock):
     """Two models with facts, a freeze, a word without approvals and a log."""
+    shutil.copytree(built_once("crowded-facts", _crowded), tmp_path, dirs_exist_ok=True)
+    return store_of(tmp_path, clock)
+
+
+def _crowded(folder: Path) -> Path:
+    folder.mkdir()
+    store = new_store(folder)
     for model in ("m", "mm"):
         store.update_model(model, lambda each: replace(each, holds={"v1": HOLD}), by="ann")
         for environment in ("dev", "live"):
             store.update_release(environment, model, lambda _: FULL)
     store.update_freeze("live", lambda _: Freeze(reason="closed", by="ann", since=AT))
     store.write_glass(7, GLASS)
-    return store
+    return folder
 
 
 @pytest.fixture

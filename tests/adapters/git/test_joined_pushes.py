@@ -138,6 +138,7 @@ def test_who_deletes_a_branch_that_is_over_is_told_that_what_waited_is_not_writt
     heads = Heads(git=refs.git, remote=refs, main="main", bot="bot", clock=SystemClock())
     if refused:
         hook = tmp_path / "remote.git/hooks/update"
+        hook.parent.mkdir()
         hook.write_text(f'#!/bin/sh\n[ "$1" != refs/heads/{STATE} ]\n')
         hook.chmod(0o755)
 
@@ -182,6 +183,7 @@ def test_a_name_that_is_occupied_keeps_back_its_own_push_alone(refs):
 
 def test_what_the_remote_refuses_is_told_and_nothing_goes_on_without_it(refs, tmp_path):
     hook = tmp_path / "remote.git/hooks/update"
+    hook.parent.mkdir()
     hook.write_text(f'#!/bin/sh\n[ "$1" != refs/heads/{STATE} ]\n')
     hook.chmod(0o755)
 
