@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from _checkout import MOUNTS, SECRET, SERVICE_ACCOUNT, UNPRIVILEGED, WORK, clone, environment_of
 from hera.workflows import (
     Container,
     Parameter,
@@ -15,35 +16,23 @@ from hera.workflows import (
 )
 from hera.workflows.models import (
     Backoff,
-    Capabilities,
-    ConfigMapKeySelector,
     EmptyDirVolumeSource,
-    EnvFromSource,
     EnvVar,
-    EnvVarSource,
     IntOrString,
     PodGC,
     PodSecurityContext,
     SeccompProfile,
-    SecretEnvSource,
     SecretVolumeSource,
-    SecurityContext,
     TTLStrategy,
     Volume,
     VolumeMount,
 )
 
-CHECKOUT = "/checkout/repository"
-"""Below the volume's root, which root owns: git refuses a repository that another user owns."""
-
-WORK = "/work"
 APART, INPUTS, TRAINED = "/apart", "/apart/inputs", "/apart/trained"
 """What the containers of a pod that trains pass on; see `training_step`."""
 
 TRAINER = "trainer"
 """The container of such a pod that runs the trainer, and has no credentials."""
-
-SERVICE_ACCOUNT = "modelyard-steps"
 
 # Exit code 1 is "could not answer": the network, the store, a full disk. Exit code 3 is the answer
 # "no", and a retry would give the same.
@@ -55,17 +44,6 @@ _OR_KILLED = (
     " and not (lastRetry.message contains 'specified deadline')"
 )
 
-_SECRET = EnvFromSource(secret_ref=SecretEnvSource(name=SERVICE_ACCOUNT, optional=True))
-_UNPRIVILEGED = SecurityContext(
-    allow_privilege_escalation=False,
-    capabilities=Capabilities(drop=["ALL"]),
-    read_only_root_filesystem=True,
-)
-_MOUNTS = [
-    VolumeMount(name="checkout", mount_path="/checkout"),
-    VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108 - an empty volume of the pod's own
-    VolumeMount(name="work", mount_path=WORK),
-]
 _APART = [
     VolumeMount(name="inputs", mount_path=INPUTS),
     VolumeMount(name="trained", mount_path=TRAINED),
@@ -124,7 +102,7 @@ def workflow(
             fs_group=10001,
             seccomp_profile=SeccompProfile(type="RuntimeDefault"),
         ),
-        volumes=[_volume(each) for each in _MOUNTS],
+        volumes=[_volume(each) for each in MOUNTS],
         # Pods of failed workflows are kept for a week, for their logs. Evidence is in the store.
         ttl_strategy=TTLStrategy(seconds_after_success=86_400, seconds_after_failure=604_800),
         pod_gc=PodGC(strategy="OnWorkflowSuccess"),
@@ -145,6 +123,7 @@ def step(
     environment: Mapping[str, str] | None = None,
     pod: str | None = None,
     retry_killed: bool = False,
+    specs: UserContainer | None = None,
 ) -> Container:
     """A step that runs `modelyard ARGUMENTS` in a clone of the repository.
 
@@ -163,6 +142,7 @@ def step(
         pod: Name of the workflow's parameter that is merged into the spec of its pod.
         retry_killed: Whether it is also tried again when something else ended it, such as a node
             that went away. Otherwise that ends the workflow, and the next attempt begins anew.
+        specs: Where its image may be an older one: see `_checkout.readable_specs`.
     """
     return Container(
         name=name,
@@ -170,15 +150,17 @@ def step(
         command=["modelyard"],
         args=arguments,
         working_dir=WORK,
-        env=_environment(image, environment),
-        env_from=[_SECRET],
+        env=environment_of(image, environment),
+        env_from=[SECRET],
         inputs=list(inputs),
         outputs=list(outputs),
-        init_containers=[_clone(image)],
+        init_containers=(
+            [clone(image)] if specs is None else [clone(image, keeps_schemas=True), specs]
+        ),
         resources=Resources(cpu_request=cpu, memory_request=memory, memory_limit=memory),
         pod_spec_patch=None if pod is None else f"{{{{workflow.parameters.{pod}}}}}",
-        security_context=_UNPRIVILEGED,
-        volume_mounts=_MOUNTS,
+        security_context=UNPRIVILEGED,
+        volume_mounts=MOUNTS,
         active_deadline_seconds=deadline_seconds,
         retry_strategy=RetryStrategy(
             limit=retries,
@@ -204,16 +186,16 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
     made = step(name, arguments, **options)
     image, memory = str(made.image), options["memory"]
     apart = EnvVar(name="MODELYARD_APART", value=APART)
-    environment = [*_environment(image, options.get("environment")), apart]
+    environment = [*environment_of(image, options.get("environment")), apart]
     signing = EnvVar(name="MODELYARD_SIGNING_KEY", value=f"{SIGNING}/key.pem")
     made.env = [*environment, signing]
-    made.volume_mounts = [*_MOUNTS, *_APART, _SIGNING]
+    made.volume_mounts = [*MOUNTS, *_APART, _SIGNING]
     made.volumes = [*(_volume(each) for each in (*_APART, _NO_TOKEN)), _SIGNING_KEY]
     made.annotations = _NO_CLOUD
     made.labels = {"modelyard.dev/step": name}  # of its network policy
     inputs, trained = _APART
     made.init_containers = [
-        _clone(image),
+        *(made.init_containers or ()),
         UserContainer(
             name="bring",
             image=image,
@@ -221,10 +203,10 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
             args=bring,
             working_dir=WORK,
             env=[*environment],
-            env_from=[_SECRET],
-            security_context=_UNPRIVILEGED,
+            env_from=[SECRET],
+            security_context=UNPRIVILEGED,
             resources=Resources(cpu_request="50m", memory_request="1Gi", memory_limit=memory),
-            volume_mounts=[*_MOUNTS, inputs],
+            volume_mounts=[*MOUNTS, inputs],
         ),
         UserContainer(
             name=TRAINER,
@@ -236,7 +218,7 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
                 *(EnvVar(name=each, value=TRAINED) for each in ("HOME", "TMPDIR")),
                 apart,
             ],
-            security_context=_UNPRIVILEGED,
+            security_context=UNPRIVILEGED,
             resources=made.resources,
             volume_mounts=[inputs.model_copy(update={"read_only": True}), trained, _NO_TOKEN],
         ),
@@ -244,34 +226,5 @@ def training_step(name: str, bring: list[str], arguments: list[str], **options: 
     return made
 
 
-def _environment(image: str, further: Mapping[str, str] | None) -> list[EnvVar]:
-    return [
-        EnvVar(name="HOME", value=WORK),
-        EnvVar(name="MODELYARD_IMAGE", value=image),
-        EnvVar(name="MODELYARD_ROOT", value=CHECKOUT),
-        *(EnvVar(name=name, value=value) for name, value in (further or {}).items()),
-    ]
-
-
 def _volume(mount: VolumeMount) -> Volume:
     return Volume(name=mount.name, empty_dir=EmptyDirVolumeSource())
-
-
-def _clone(image: str) -> UserContainer:
-    """The init container that clones the repository."""
-    # Steps read history and refs, so the clone is not shallow. The working tree has the settings.
-    address = ConfigMapKeySelector(name="modelyard", key="repository")
-    return UserContainer(
-        name="checkout",
-        image=image,
-        command=["git"],
-        args=["clone", "--quiet", "$(REPOSITORY)", CHECKOUT],
-        env=[
-            EnvVar(name="HOME", value=WORK),
-            EnvVar(name="REPOSITORY", value_from=EnvVarSource(config_map_key_ref=address)),
-        ],
-        env_from=[_SECRET],
-        security_context=_UNPRIVILEGED,
-        resources=Resources(cpu_request="50m", memory_request="64Mi", memory_limit="256Mi"),
-        volume_mounts=_MOUNTS,
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from _step import WORK, step, workflow
+from _checkout import WORK
+from _step import step, workflow
 from hera.workflows import DAG, CronWorkflow, Parameter, Task, WorkflowTemplate
 from hera.workflows.models import ValueFrom, WorkflowTemplateRef
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from _step import WORK, step, training_step, workflow
-from hera.workflows import DAG, Container, Parameter, Task, WorkflowTemplate
+from _checkout import WORK, readable_specs
+from _step import step, training_step, workflow
+from hera.workflows import (
+    DAG,
+    Container,
+    Parameter,
+    Task,
+    UserContainer,
+    WorkflowTemplate,
+)
 from hera.workflows.models import ValueFrom
 
 PARAMETERS = ("model", "version", "attempt", "commit")
@@ -27,6 +35,11 @@ _LEFT = {"MODELYARD_INPUTS": f"{{{{inputs.parameters.{INPUTS}}}}}"}
 # leaves none where model.yaml has no `drift.profile_shards`, and then no such pod runs.
 SHARDS, SHARD = "shards", "shard"
 _SPLIT = {"MODELYARD_SHARDS": SHARDS}
+
+# What a version pins may be older than the specs. `specs` leaves them in its pod's clone as this
+# image can read them, under a name that is a commit to an older image, and to none a surprise.
+READABLE = "refs/modelyard-step/specs"
+_SUBMITTED = {"MODELYARD_SUBMITTED": "{{workflow.parameters.commit}}"}
 
 
 def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
@@ -60,16 +73,17 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
             # The trainer has its own limit in model.yaml; this one stops a pod that hangs.
             training_step(
                 "train",
-                _arguments("bring"),
-                _arguments("train"),
+                _arguments("bring", commit=READABLE),
+                _arguments("train", commit=READABLE),
                 image=_tag(IMAGE),
+                specs=_specs("train", image),
                 inputs=(Parameter(name=INPUTS),),
                 outputs=(
                     Parameter(
                         name=SHARDS, value_from=ValueFrom(path=f"{WORK}/{SHARDS}", default="[]")
                     ),
                 ),
-                environment={**_LEFT, **_SPLIT},
+                environment={**_LEFT, **_SPLIT, **_SUBMITTED},
                 deadline_seconds=14_400,
                 retries=1,
                 cpu="500m",
@@ -79,10 +93,14 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
             # The image of `train`, so that it knows the shards that `train` left.
             step(
                 "profile",
-                [*_arguments("profile"), f"--shard={{{{inputs.parameters.{SHARD}}}}}"],
+                [
+                    *_arguments("profile", commit=READABLE),
+                    f"--shard={{{{inputs.parameters.{SHARD}}}}}",
+                ],
                 image=_tag(IMAGE),
+                specs=_specs("profile", image),
                 inputs=(Parameter(name=INPUTS), Parameter(name=SHARD)),
-                environment=_LEFT,
+                environment={**_LEFT, **_SUBMITTED},
                 deadline_seconds=7200,
                 cpu="500m",
                 memory="2Gi",
@@ -91,14 +109,27 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
             _step(
                 "champion",
                 image=_tag(CHAMPION_IMAGE),
+                platform=image,
                 deadline_seconds=1800,
                 memory="2Gi",
                 pod=SCORING_POD,
             ),
             _step(
-                "evaluate", image=_tag(IMAGE), deadline_seconds=1800, memory="2Gi", pod=SCORING_POD
+                "evaluate",
+                image=_tag(IMAGE),
+                platform=image,
+                deadline_seconds=1800,
+                memory="2Gi",
+                pod=SCORING_POD,
             ),
-            _step("verify", image=_tag(IMAGE), deadline_seconds=900, memory="2Gi", pod=SCORING_POD),
+            _step(
+                "verify",
+                image=_tag(IMAGE),
+                platform=image,
+                deadline_seconds=900,
+                memory="2Gi",
+                pod=SCORING_POD,
+            ),
             _step("record", image=image, deadline_seconds=900),
         ]
         with DAG(name="train-and-evaluate"):
@@ -131,27 +162,37 @@ def _step(
     *,
     image: str,
     deadline_seconds: int,
+    platform: str | None = None,
     retries: int = 2,
     cpu: str = "200m",
     memory: str = "1Gi",
     pod: str | None = None,
 ) -> Container:
+    """A step with its own retries; in another image than the platform's if that is given, too."""
+    read = {} if platform is None else _SUBMITTED
     return step(
         name,
-        _arguments(name),
+        _arguments(name) if platform is None else _arguments(name, commit=READABLE),
         image=image,
         deadline_seconds=deadline_seconds,
         retries=retries,
         cpu=cpu,
         memory=memory,
         inputs=(Parameter(name=INPUTS),) if name in READERS else (),
-        environment=_LEFT if name in READERS else None,
+        environment={**(_LEFT if name in READERS else {}), **read},
         pod=pod,
+        specs=None if platform is None else _specs(name, platform),
     )
 
 
-def _arguments(name: str) -> list[str]:
-    job = [f"--{each}={_tag(each)}" for each in PARAMETERS]
+def _specs(name: str, image: str) -> UserContainer:
+    return readable_specs(image, [*_arguments("specs"), f"--step={name}"])
+
+
+def _arguments(name: str, *, commit: str | None = None) -> list[str]:
+    given = {each: _tag(each) for each in PARAMETERS}
+    given |= {} if commit is None else {"commit": commit}
+    job = [f"--{each}={value}" for each, value in given.items()]
     return ["step", name, *job, "--run={{workflow.name}}"]
 
 

@@ -217,9 +217,10 @@ def test_a_step_finds_what_another_one_left_wherever_its_template_asks(dags):
     filled = steps.fill_tags(train.template, scope)
     given = {"name": "MODELYARD_INPUTS", "value": "fetch outputs.inputs"}
     assert given in filled["container"]["env"]
-    assert given in filled["initContainers"][1]["env"]
+    (bring,) = [each for each in filled["initContainers"] if each["name"] == "bring"]
+    assert given in bring["env"]
     as_process = {name: steps.fill_tags(text, scope) for name, text in train.environment.items()}
-    assert as_process == {"MODELYARD_INPUTS": "fetch outputs.inputs"}
+    assert as_process == {"MODELYARD_INPUTS": "fetch outputs.inputs", "MODELYARD_SUBMITTED": "x"}
 
 
 def test_a_task_of_a_list_is_left_out_and_no_step_is_asked_for_one(dags, pods):

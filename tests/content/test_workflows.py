@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +12,16 @@ import click
 import pytest
 import yaml
 
+from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
+from modelyard.adapters.workflows.fields import PASSED_ON
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.plan import MOST_ITEMS, Plan, Retry
 from modelyard.adapters.workflows.template import read_plan
 from modelyard.cli import load_command, main
 from modelyard.domain.drift.profiling.shards import MOST_SHARDS, shard_names
+from modelyard.operations.training.older_images.specs import READABLE
 from modelyard.render.resources import SCORING_POD, TRAINER_POD
 from unit.render.pairs import real_share
 
@@ -72,13 +79,14 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments(monkeypatch
         "train": {**passed_on, "shards": Path("shards")},
         "profile": {**passed_on, "shard": "{{item}}"},
     }
+    pinned = {"commit": READABLE, "submitted": "{{workflow.parameters.commit}}"}
     for step in plan("train-and-evaluate", **TRAINING).steps:
         scope = {f"workflow.parameters.{key}": value for key, value in TRAINING.items()}
         words = [word.replace("{{workflow.name}}", "w-1") for word in step.command]
         for tag, value in scope.items():
             words = [word.replace(f"{{{{{tag}}}}}", value) for word in words]
         assert words[0] == "modelyard"
-        for variable in ("MODELYARD_INPUTS", "MODELYARD_LEFT", "MODELYARD_SHARDS"):
+        for variable in PASSED_ON:
             monkeypatch.delenv(variable, raising=False)
         for variable, text in step.environment.items():
             monkeypatch.setenv(variable, text)
@@ -90,6 +98,8 @@ def test_each_step_of_training_is_a_command_that_knows_its_arguments(monkeypatch
                 "attempt": 1,
                 "commit": "c0ffee",
                 "workflow": "w-1",
+                "submitted": "",
+                **({} if step.name in {"fetch", "record"} else pinned),
                 **more.get(step.name, {}),
             },
         )
@@ -104,10 +114,70 @@ def test_an_image_from_before_the_digest_of_inputs_runs_each_step_of_training():
             *each.get("initContainers", ()),
             *([each["container"]] if "container" in each else []),
         ]
-        for words in (one["args"] for one in pod if "step" in one["args"][:1]):
+        pinned = [one for one in pod if one.get("name") != "specs"]
+        for words in (one["args"] for one in pinned if "step" in one["args"][:1]):
             assert {word.partition("=")[0] for word in words[2:]} <= known
     fetch = plan("train-and-evaluate", **TRAINING).steps[0]
     assert fetch.outputs["inputs"].default == ""  # such a `fetch` leaves none
+
+
+def test_a_pod_of_a_pinned_image_reads_the_specs_that_the_platform_left_for_it():
+    spec = document("train-and-evaluate")["spec"]
+    steps = {each["name"]: each for each in spec["templates"] if "container" in each}
+    platform = steps["fetch"]["container"]["image"]
+    for name, each in steps.items():
+        words = [
+            one["args"]
+            for one in (*each["initContainers"], each["container"])
+            if one["args"][:1] == ["step"] and one.get("name") not in {"specs", "trainer"}
+        ]
+        if each["container"]["image"] == platform:
+            assert [one["name"] for one in each["initContainers"]] == ["checkout"]
+            assert all("--commit={{workflow.parameters.commit}}" in args for args in words)
+            continue
+        clone, specs = each["initContainers"][:2]
+        assert clone["image"] == each["container"]["image"]
+        assert (specs["name"], specs["image"]) == ("specs", platform)
+        assert "--commit={{workflow.parameters.commit}}" in specs["args"]
+        assert f"--step={name}" in specs["args"]
+        folder = specs["args"][-1].removeprefix("--schemas=")
+        assert clone["args"][-1].split()[-3:-2] == [folder]
+        assert all(f"--commit={READABLE}" in args for args in words)
+
+
+def test_an_image_leaves_the_schemas_that_it_has_beside_its_clone(tmp_path):
+    """The script of the pod, with its folder instead of /checkout."""
+    (train,) = (
+        each
+        for each in document("train-and-evaluate")["spec"]["templates"]
+        if each["name"] == "train"
+    )
+    clone = train["initContainers"][0]
+    package = tmp_path / "image" / "modelyard"
+    (package / "schemas").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "schemas" / "model.schema.json").write_text("{}")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    Git(tmp_path).run("init", "--quiet", "origin")
+    for known in (True, False):
+        if not known:
+            shutil.rmtree(package / "schemas")
+        folder = tmp_path / f"checkout-{known}"
+        folder.mkdir()
+        script = clone["args"][-1].replace("/checkout", str(folder))
+        done = subprocess.run(
+            [*clone["command"], script],
+            check=False,
+            env={
+                "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+                "PYTHONPATH": str(tmp_path / "image"),
+                "REPOSITORY": str(tmp_path / "origin"),
+            },
+        )
+        assert done.returncode == 0
+        assert (folder / "repository" / ".git").is_dir()
+        assert (folder / "schemas" / "model.schema.json").is_file() is known
 
 
 def test_the_profile_is_split_by_a_train_that_was_asked_and_built_by_pods_of_its_image():
@@ -210,7 +280,7 @@ def test_the_container_of_the_trainer_has_no_credentials_and_cannot_change_its_i
     (train,) = [each for each in spec["templates"] if each["name"] == "train"]
     names = [each["name"] for each in train["initContainers"]]
     trainer = train["initContainers"][-1]
-    assert names == ["checkout", "bring", "trainer"]
+    assert names == ["checkout", "specs", "bring", "trainer"]
     assert "envFrom" not in trainer
     assert {each["name"]: each["value"] for each in trainer["env"]} == {
         "HOME": "/apart/trained",

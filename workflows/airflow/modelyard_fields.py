@@ -61,7 +61,7 @@ FIELDS: dict[str, Any] = {
 }
 """Every field of a workflow's `spec`, and who follows it; any other one is refused."""
 
-PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT")
+PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT", "MODELYARD_SUBMITTED")
 """The variables of a container that a step gets as a process too; others are of its pod."""
 
 NOT_TOLD = "MODELYARD_SHARDS"

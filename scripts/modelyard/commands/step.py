@@ -34,6 +34,13 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--commit", required=True, help="The commit of the main branch to read specs from."
             ),
             click.option("--run", "workflow", required=True, help="The workflow's name."),
+            click.option(
+                "--submitted",
+                default="",
+                envvar="MODELYARD_SUBMITTED",
+                help="The commit of the main branch, where --commit names what `step specs` left."
+                " [env: MODELYARD_SUBMITTED]",
+            ),
         )
     ):
         command = option(command)
@@ -53,6 +60,10 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
     from modelyard.operations.training.job import Job
 
     model_name = options.pop("model")
+    if submitted := options.pop("submitted"):
+        from modelyard.operations.training.older_images.specs import find_readable
+
+        options |= {"commit": submitted, "specs": find_readable(services.root)}
     # `fetch` runs in the platform's image, which is the older one until an upgrade is merged.
     if options.get("inputs") == "":
         print_line(
@@ -83,6 +94,23 @@ def fetch(services: Services, /, *, left: Path | None, **options: Any) -> None:
     digest = run_step("fetch", run, _job(services, options))
     if left is not None:
         left.write_text(digest)
+
+
+@step.command()
+@_job_options
+@click.option("--step", "name", required=True, help="The step whose image reads them.")
+@click.option(
+    "--schemas",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of the schemas that this image has.",
+)
+@pass_services
+def specs(services: Services, /, *, name: str, schemas: Path, **options: Any) -> None:
+    """In a pod: leave the specs as the image of its step can read them."""
+    from modelyard.operations.training.older_images.specs import leave_readable
+
+    leave_readable(_job(services, options), name, schemas)
 
 
 @step.command()

@@ -47,7 +47,7 @@ _DURATION = _matching(r"\d+[smh]", "a duration is written 30s, 5m or 1h")
 # pods here.
 _IGNORED: dict[str, Any] = {}
 
-PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT", "MODELYARD_SHARDS")
+PASSED_ON = ("MODELYARD_INPUTS", "MODELYARD_LEFT", "MODELYARD_SHARDS", "MODELYARD_SUBMITTED")
 """The variables of a container that its step gets here too."""
 
 _CONTAINER = _mapping(
@@ -129,8 +129,8 @@ SPEC = _mapping(
             activeDeadlineSeconds=_SECONDS,
             container=_CONTAINER,
             dag=_mapping("tasks", tasks={**_list_of(_TASK), "minItems": 1}),
-            # They clone the repository, which is here already, and keep the trainer apart, which a
-            # step does by itself where it has no `MODELYARD_APART`.
+            # They clone the repository, which is here already, make it readable for other images,
+            # and keep the trainer apart, as a step does by itself without `MODELYARD_APART`.
             initContainers=_IGNORED,
             inputs=_mapping(parameters=_list_of(_mapping("name", name=_TEXT))),
             metadata=_IGNORED,

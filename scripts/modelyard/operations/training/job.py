@@ -70,6 +70,7 @@ class Job:
         inputs: The SHA-256 of `INPUTS`, as the orchestrator was told by `fetch`; empty before that,
             and in workflows that were submitted by an older version.
         is_trial: Whether nothing that it makes is kept, so that nothing is signed.
+        specs: The commit to read specs from, if not `commit`: see `leave_readable`.
     """
 
     services: Services
@@ -81,6 +82,7 @@ class Job:
     workflow: str
     inputs: str = ""
     is_trial: bool = False
+    specs: str = ""
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -89,7 +91,7 @@ class Job:
         from modelyard.adapters.git.trees import GitTree
         from modelyard.adapters.specs.reader import read_specs
 
-        specs = read_specs(GitTree(Git(self.services.root), self.commit))
+        specs = read_specs(GitTree(Git(self.services.root), self.specs or self.commit))
         return specs.catalog
 
     @property

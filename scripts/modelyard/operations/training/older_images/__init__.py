@@ -1,0 +1,1 @@
+"""Training in an image that is older than the platform."""
