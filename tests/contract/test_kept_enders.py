@@ -49,7 +49,7 @@ def test_the_next_process_knows_it(stage, fake_github, ended):
     assert asked(fake_github, merged, closed) == 0
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "damage",
     [b"", b"{", b"[]", b'{"repository": "another", "enders": []}', b'{"enders": 1}', b"\xff"],
@@ -65,6 +65,7 @@ def test_a_file_that_says_nothing_costs_requests_and_nothing_else(
     assert asked(fake_github, *ended) == 2
 
 
+@pytest.mark.long
 def test_what_changed_since_is_asked_again(stage, fake_github, ended):
     _, closed = ended
     who_ended(stage)
@@ -76,6 +77,7 @@ def test_what_changed_since_is_asked_again(stage, fake_github, ended):
     assert next(e for e in stage.again().closed() if e.number == closed).state is PullState.CLOSED
 
 
+@pytest.mark.long
 def test_whoever_the_forge_does_not_name_yet_is_asked_for_by_the_next_process(
     stage, fake_github, ended, monkeypatch
 ):

@@ -62,6 +62,7 @@ def queue(stage):
 GOOD, BAD, SILENT = ["success"] * 2, ["failure"] * 2, [None] * 2
 
 
+@pytest.mark.long
 def test_what_may_be_merged_passes_also_behind_another_and_fails_once_it_may_not(queue):
     dev, canary = queue.approved("dev"), queue.approved("canary")
     first = queue.tries(dev)

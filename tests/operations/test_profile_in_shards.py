@@ -231,7 +231,7 @@ def whole() -> str:
     return built_once("profile-of-wines-in-one-piece", trained_in_one_piece)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_workflow_builds_eight_shards_tries_a_killed_one_again_and_records_the_same_digest(
     tmp_path: Path, whole: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -267,7 +267,7 @@ def test_the_workflow_builds_eight_shards_tries_a_killed_one_again_and_records_t
     assert len(kept.columns) == 13
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_that_was_not_asked_for_shards_builds_the_profile_in_one_piece(
     tmp_path: Path, whole: str
 ):

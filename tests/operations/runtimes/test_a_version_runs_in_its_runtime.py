@@ -67,6 +67,7 @@ def ready(tmp_path: Path) -> Job:
     return job_at(tmp_path / "yard", made)
 
 
+@pytest.mark.long
 def test_each_step_runs_in_the_runtime_that_the_version_pins(tmp_path, monkeypatch):
     for name, value in offline_uv(tmp_path / "wheels").items():
         monkeypatch.setenv(name, value)
@@ -117,6 +118,7 @@ def asking(job: Job, key: str) -> Job:
     return job
 
 
+@pytest.mark.long
 def test_training_signs_what_it_sealed_and_later_steps_open_nothing_else(
     ready, tmp_path, monkeypatch
 ):
@@ -321,6 +323,7 @@ def with_fewer_rows(content: bytes) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.long
 def test_each_slice_of_the_held_out_rows_is_compared_and_kept_in_the_evidence(ready, monkeypatch):
     file = ready.services.root / "models/wine/model.yaml"
     slices = "  slices: [{by: alcohol, margin: 1}, {where: 'alcohol > 13', margin: 1}]\n"
