@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from modelyard.adapters.git.first_parents import read_main_history
@@ -26,8 +27,10 @@ from modelyard.domain.specs.paths import (
     version_file,
 )
 
-_MOST_STEPS = 50
-"""Commits of a file before which it is looked at; each costs a git process."""
+# Nearly always the last commit of a file broke it. To look for more of them at once could lead
+# through the whole history of the branch, so that is only done after a row of broken ones.
+_ONE_BY_ONE = 8
+_MOST_AT_ONCE = 64  # of each the file is in memory
 
 _ENVIRONMENTS = AnswerCache(4)
 _LAST = AnswerCache(256)
@@ -230,28 +233,45 @@ def read_last(
 
     None if it never was, as far as this clone shows.
     """
+    about = (git.root.absolute(), git.read_cut(), kind, file, name)
 
     def ask() -> tuple[tuple[Any, str] | None]:
-        return (_find_last(git, commit, kind, file, name),)
+        newest = next(iter(git.log(commit, path=file, first_parent=True, limit=1)), None)
+        if newest is None:
+            return (None,)
+        # The same at each commit until the file changes again.
+        return _LAST.get_or_ask(
+            (*about, "changed", newest.sha),
+            lambda: (_find_last(git, newest.sha, kind, file, name),),
+        )
 
     # A fleet asks for each of its models, and git walks through the history each time.
-    question = (git.root.absolute(), git.read_cut(), commit, kind, file, name)
-    return _LAST.get_or_ask(question, ask)[0]
+    return _LAST.get_or_ask((*about, commit), ask)[0]
 
 
 def _find_last(
     git: Git, commit: str, kind: str, file: str, name: str | None
 ) -> tuple[Any, str] | None:
-    at = commit
-    for _ in range(_MOST_STEPS):
-        # Not which commit left it like that: that walks through the whole history of the branch.
-        entry = next(iter(git.log(at, path=file, first_parent=True, limit=1)), None)
-        before = git.log(entry.sha, first_parent=True, limit=2)[1:] if entry is not None else ()
-        if entry is None or not before:
-            return None
-        at = before[0].sha
-        text = git.read_many([f"{at}:{file}"])[f"{at}:{file}"]
-        spec = None if text is None else build_valid(kind, file, text, [])
-        if spec is not None and (name is None or spec.name == name):
-            return spec, entry.sha
+    for some in _changes(git, commit, file):
+        befores = {sha: f"{sha}^:{file}" for sha in some}
+        texts = git.read_many(befores.values())
+        for sha, before in befores.items():
+            text = texts[before]
+            spec = None if text is None else build_valid(kind, file, text, [])
+            if spec is not None and (name is None or spec.name == name):
+                return spec, sha
     return None
+
+
+def _changes(git: Git, commit: str, file: str) -> Iterator[list[str]]:
+    """The commits that changed a file, newest first: one by one, and then ever more at once."""
+    known, size = list[str](), 1
+    for rounds in count(1):
+        # It begins with the last known one, which is none of the new ones.
+        at, limit = (known[-1], size + 1) if known else (commit, size)
+        found = [each.sha for each in git.log(at, path=file, first_parent=True, limit=limit)]
+        known = found[1:] if known else found
+        if not known:
+            return
+        yield known
+        size = 1 if rounds < _ONE_BY_ONE else min(2 * size, _MOST_AT_ONCE)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from modelyard.adapters.git.commit_stream import NewCommit, write_commits
+from modelyard.adapters.git.repository import Git
+from modelyard.adapters.specs import last_readable
+from modelyard.adapters.specs.last_readable import read_last
+
+FILE = "environments/dev/environment.yaml"
+GOOD = b"""\
+apiVersion: modelyard/v1
+kind: Environment
+name: dev
+description: It answers.
+namespace: models-dev
+"""
+
+
+def commits(root: Path, *contents: bytes | None) -> str:
+    """A branch on which each commit gives the file these bytes, or another file, for None."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return write_commits(
+        root,
+        None,
+        [
+            NewCommit(
+                documents={FILE: content} if content is not None else {"other": b"%d" % number},
+                message=f"Commit {number}",
+                author="ann",
+                at=at,
+            )
+            for number, content in enumerate(contents)
+        ],
+    )
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    git = Git(tmp_path)
+    git.run("init", "-q")
+    return git
+
+
+def broken(number: int) -> bytes:
+    return b"a: [%d\n" % number
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 10, 51, 200])
+def test_rules_stand_in_however_many_commits_broke_them(git, count):
+    tip = commits(git.root, GOOD, None, *map(broken, range(count)), None)
+
+    found = read_last(git, tip, "Environment", FILE, name="dev")
+
+    assert found is not None
+    environment, before = found
+    assert environment.namespace == "models-dev"
+    assert git.log_of([before])[0].subject == "Commit 2"
+
+
+def test_rules_of_another_name_and_commits_without_them_are_passed_over(git):
+    other = GOOD.replace(b"name: dev", b"name: prod", 1)
+    tip = commits(git.root, GOOD, *[other, broken(1)] * 30)
+
+    found = read_last(git, tip, "Environment", FILE, name="dev")
+
+    assert found is not None
+    assert git.log_of([found[1]])[0].subject == "Commit 1"
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 100])
+def test_rules_that_never_were_readable_have_no_stand_in(git, count):
+    tip = commits(git.root, *map(broken, range(count)))
+
+    assert read_last(git, tip, "Environment", FILE, name="dev") is None
+
+
+def test_a_file_that_nobody_ever_wrote_has_no_stand_in(git):
+    assert read_last(git, commits(git.root, None), "Environment", FILE, name="dev") is None
+
+
+def test_what_was_found_counts_until_the_file_changes_again(git, monkeypatch):
+    first = [GOOD, *map(broken, range(60))]
+    asked = []
+    find = last_readable._find_last
+    monkeypatch.setattr(last_readable, "_find_last", lambda *a: asked.append(a[1]) or find(*a))
+
+    found = [
+        read_last(git, commits(git.root, *first, *more), "Environment", FILE, name="dev")
+        for more in ((), (None,), (None, None), (None, b"b: ["))
+    ]
+
+    assert found == found[:1] * 4
+    assert len(asked) == 2
