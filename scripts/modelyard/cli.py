@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -211,6 +211,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit:  # click raises it when the reader of the help is gone
         return PIPE_CLOSED
     return code if isinstance(code, int) else 0
+
+
+def run() -> NoReturn:
+    """Run the command line of this process, and end it with the exit code."""
+    from modelyard.adapters.processes.forked import is_fork, run_exit_handlers
+
+    code = main()
+    if is_fork():
+        sys.exit(code)  # who forked it has more to do
+    # While the interpreter takes itself apart, a thread of Arrow that still wants it aborts the
+    # process: exit code 134 after a correct answer (apache/arrow#38352).
+    run_exit_handlers()
+    os._exit(code)
 
 
 def _print_error(message: str, *, hint: str | None = None) -> None:

@@ -428,3 +428,23 @@ def test_python_dash_m_is_the_same_program():
         env={**os.environ, "PYTHONWARNINGS": "error"},
     )
     assert done.stdout.startswith("modelyard ")
+
+
+def test_a_thread_of_a_library_that_still_reads_does_not_abort_the_end():
+    # What Arrow reads in advance, it reads in a thread of its own.
+    code = (
+        "import io, time, pyarrow, pyarrow.csv\n"
+        "from modelyard import cli\n"
+        "class Slow(io.BytesIO):\n"
+        "    def read(self, size=-1, /):\n"
+        "        piece = super().read(size)\n"
+        "        time.sleep(0.2)\n"
+        "        return piece\n"
+        "file = pyarrow.PythonFile(Slow(b'a\\n' + b'1\\n' * 2_000_000), mode='r')\n"
+        "options = pyarrow.csv.ReadOptions(block_size=2**14, use_threads=False)\n"
+        "kept = pyarrow.csv.open_csv(file, options)\n"
+        "cli.main = lambda: print('refused') or 3\n"
+        "cli.run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "refused\n", "")
