@@ -149,6 +149,11 @@ def test_a_column_that_may_not_be_null_is_refused_by_the_servers_and_told(yard: 
     assert told(yard, "--rows", "40", "--blank", "carrier")["codes"] == {"400": 2}
 
 
+def test_says_what_the_servers_answer_to_requests_that_they_refuse(yard: Services):
+    refused = run(yard, "--rows", "40", "--blank", "carrier").output.splitlines()[1]
+    assert refused.startswith("  400: 2 requests, such as: input carrier: ")
+
+
 def test_more_rows_than_the_file_has_are_drawn_again(yard: Services):
     assert told(yard, "--rows", "1010", "--rows-per-request", "100")["requests"] == 11
 

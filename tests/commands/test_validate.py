@@ -235,6 +235,19 @@ def test_refuses_to_rewrite_records_and_what_they_are_of(
     assert "[append-only]" in done.stdout
 
 
+def test_a_version_that_was_changed_all_the_same_may_be_put_back_as_it_was_trained(
+    checkout: Path, validate: Callable[..., Result]
+):
+    changed = {V1: VERSION + "# a remark\n"}
+    write(checkout, {**changed, "models/flight-delay/records/v1.yaml": record(VERSION.encode())})
+    commit(checkout, "Record v1, whose spec another pull request changed")
+    assert validate("--changed-since", "HEAD").exit_code == 0
+    write(checkout, {V1: VERSION})
+    assert validate("--changed-since", "HEAD").exit_code == 0
+    write(checkout, {V1: VERSION + "# another remark\n"})
+    assert "has changed" in validate("--changed-since", "HEAD").stdout
+
+
 def test_a_record_may_be_added(checkout: Path, validate: Callable[..., Result]):
     write(checkout, {"models/flight-delay/records/v1.yaml": record(VERSION.encode())})
     assert validate("--changed-since", "HEAD").exit_code == 0

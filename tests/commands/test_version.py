@@ -290,7 +290,10 @@ def test_says_where_it_looked_for_data_that_is_not_there(yard):
     [
         (("--param", "depth=three"), "--param depth=three: expected NAME=JSON"),
         (("--param", "depth"), "--param depth: expected NAME=JSON"),
-        (("--since", "2026-13-01"), "Invalid value for '--since'"),
+        (
+            ("--since", "2026-13-01"),
+            "Invalid value for '--since': '2026-13-01' is no day: write it as",
+        ),
         (("--seed", "-1"), "Invalid value for '--seed'"),
     ],
 )

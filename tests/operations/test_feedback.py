@@ -134,7 +134,7 @@ def test_what_is_left_out_is_counted_by_why_with_an_example(place):
         "without a label": (1, "q3"),
         "twice in the file": (1, "q1"),
         "in the file with different labels": (2, "q1 row 1"),
-        "logged for several rows of this id": (1, "q2"),
+        "several logged rows have this id": (1, "q2"),
         "no logged row has this id and place": (2, "nobody"),
     }
 
@@ -198,6 +198,12 @@ def test_a_file_of_another_shape_is_refused_and_nothing_is_kept(place, text, sai
     with pytest.raises(Refused, match=said):
         place.deliver(text)
     assert read_deliveries(place, "m").empty
+
+
+def test_a_file_with_other_separators_is_told_how_to_be_saved(place):
+    with pytest.raises(Refused) as refused:
+        place.deliver("request;y\nq2;1\n")
+    assert (refused.value.hint or "").startswith("its fields are separated by semicolons")
 
 
 def test_a_model_without_a_payload_log_says_where_it_looked(tmp_path):

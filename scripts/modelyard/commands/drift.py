@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.commands.options import (
+    DayType,
     explain_option,
     output_option,
     pass_services,
@@ -30,7 +31,7 @@ HEADINGS = ("window", "rows", "column", "reason", "effect", "floor", "p", "what"
 
 until_option = click.option(
     "--until",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=DayType(),
     metavar="DATE",
     help="Compare the windows before this day. [default: the day after the newest row]",
 )

@@ -112,12 +112,13 @@ def _tell(root: Path, specs: Specs, new: NewModel) -> None:
     """Print what was guessed, what will stop a version, and the next commands, for people."""
     made, held = new.proposal.model, new.held_out
     asked = new.documents[f"models/{made.name}/model.yaml"].count(b"QUESTION:")
-    days = f", the days from {held.window.since} to {held.window.until}" if held.window else ""
+    days = f", the days from {held.window.since} to {held.window.last}" if held.window else ""
+    left_out = len(new.proposal.left_out)
     for line in (
         f"{made.task}: {made.target.column} has {new.proposal.target.why}",
         f"{new.rows[0]:,} rows train, {new.rows[1]:,} are held out as {held.name}{days}",
         f"{len(new.proposal.features)} of {len(made.data.columns)} columns are inputs; "
-        f"{len(new.proposal.left_out)} are not in the contract",
+        f"{left_out} {'is' if left_out == 1 else 'are'} not in the contract",
         *_left_out(new.proposal.left_out),
         *(f"warning: {text}" for text in new.warnings),
         f"models/{made.name}/model.yaml asks {asked} questions: answer them first",

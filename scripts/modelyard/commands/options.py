@@ -125,7 +125,25 @@ def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> dat
         raise click.BadParameter(str(error), ctx, param) from error
 
 
-_DAY = click.DateTime(["%Y-%m-%d"])
+class DayType(click.DateTime):
+    """A day, as `2026-12-31`."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d"])
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the start of the day."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(
+                f"{value!r} is no day: write it as 2026-12-31", ctx, param
+            ) from error
+
+
+_DAY = DayType()
 
 
 def days_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,7 +215,7 @@ def choose_parameters(
             found[name] = _storable(json.loads(value))
         except ValueError as error:
             raise click.UsageError(
-                f"--param {text}: expected NAME=JSON ({error}); text needs quotes: "
+                f"--param {text}: expected NAME=JSON; text needs quotes: "
                 f"""{name or "NAME"}='"{value if equals else "text"}"'"""
             ) from error
     return found

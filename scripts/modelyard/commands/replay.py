@@ -10,6 +10,7 @@ import click
 
 from modelyard.commands.options import output_option, pass_services
 from modelyard.commands.output.terminal import print_json, print_line
+from modelyard.domain.harmless_text import harmless_line
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def _report(replayed: Replayed, *, rows: int, output: str) -> None:
         return
     print_line(f"{rows:,} rows in {len(sent):,} requests to {where}, {rows / seconds:,.0f} rows/s")
     for code, count in sorted(codes.items()):
-        print_line(f"  {code}: {count:,} requests")
+        fault = next((one.fault for one in sent if one.code == code and one.fault), "")
+        example = f", such as: {harmless_line(fault)}" if fault else ""
+        print_line(f"  {code}: {count:,} requests{example}")
     for (version, release), count in sorted(releases.items()):
         print_line(f"  {version} (release {release}): {count:,} requests, {count / len(sent):.1%}")

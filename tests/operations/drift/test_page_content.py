@@ -97,7 +97,7 @@ def test_the_site_names_the_seasonal_columns_and_those_that_are_hardly_watched()
     hidden = {"column": "*", "measure": "all", "why": "training has 2 blocks"}
     known = {"not_watched": [hidden], "seasonal": ["temp"]}
     table = drift_table("v2", {**evidence, **known})
-    assert table.not_watched == ("every column (all): training has 2 blocks",)
+    assert table.not_watched == ("every column: training has 2 blocks",)
     assert table.seasonal == ("temp",)
     without_reasons = {"not_watched": [{"column": "dew", "measure": "KS D"}]}
     (old,) = drift_table("v2", {**evidence, **without_reasons}).not_watched

@@ -359,10 +359,11 @@ def test_a_person_may_say_another_task(tmp_path):
     ("columns", "wishes", "said"),
     [
         ({}, {"target": "boght"}, "target column 'boght' is not in the data"),
-        ({"bought": ["yes"] * 100}, {}, "has one value; a label needs two"),
+        ({"bought": ["yes"] * 100}, {}, "has one value, 'yes'; a label needs two"),
         ({"bought": [f"t{n}" for n in range(100)]}, {}, "has 100 different texts"),
         ({"visits": [f"t{n}" for n in range(100)]}, {}, "no column but bought can be an input"),
-        ({}, {"timestamp": "visits"}, "timestamp column 'visits' is a number"),
+        ({}, {"timestamp": "visits"}, "timestamp column 'visits' is of type number"),
+        ({}, {"timestamp": "vist"}, "timestamp column 'vist' is not in the data; it has "),
         ({}, {"cluster": "user"}, "cluster column 'user' is not in the data"),
         ({}, {"name": "Shop!"}, "would not be valid"),
     ],
@@ -382,9 +383,22 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
         propose(tmp_path, b"[]", file="shop.json")
     with pytest.raises(Refused, match="it has no rows"):
         propose(tmp_path, b"bought,visits\n")
-    with pytest.raises(CannotAnswer, match="there is no such file here"):
-        compose_model(tmp_path, Catalog(), WISHES, FRAMEWORK, file="gone.csv", timestamp=None,
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("gone.csv", "gone.csv: there is no such file here, and none at "),
+        ("../gone.csv", "../gone.csv: there is no such file in "),
+        ("/gone/gone.csv", "/gone/gone.csv: there is no such file in "),
+        ("..", ".. is a folder"),
+    ],
+)
+def test_a_file_that_is_not_there_is_said_wherever_it_should_be(tmp_path, file, said):
+    with pytest.raises(CannotAnswer, match=said) as caught:
+        compose_model(tmp_path, Catalog(), WISHES, FRAMEWORK, file=file, timestamp=None,
                       here=tmp_path)  # fmt: skip
+    assert (caught.value.hint or "").startswith("give the path of a .csv")
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -31,11 +32,13 @@ class Sent:
         code: The HTTP status, or `unreachable`.
         release: Identity of the release it was sent to, or None when there was none.
         version: That release's version.
+        fault: What an answer that is no success says; empty if it says nothing.
     """
 
     code: str
     release: str | None
     version: str | None
+    fault: str = ""
 
 
 class Traffic:
@@ -93,23 +96,23 @@ class Traffic:
             if attempt:
                 time.sleep(_PAUSE_SECONDS)
             endpoint = draw_endpoint(self.current_endpoints(), at) or endpoint
-            code = self._post(endpoint, body) if endpoint else None
-            if endpoint and code is not None:
-                return Sent(code=str(code), release=endpoint.release, version=endpoint.version)
+            answer = self._post(endpoint, body) if endpoint else None
+            if endpoint and answer is not None:
+                return replace(answer, release=endpoint.release, version=endpoint.version)
         release, version = (endpoint.release, endpoint.version) if endpoint else (None, None)
         return Sent(code=UNREACHABLE, release=release, version=version)
 
-    def _post(self, endpoint: Endpoint, body: bytes) -> int | None:
-        """The answer's status; None when a new connection brings no answer either."""
+    def _post(self, endpoint: Endpoint, body: bytes) -> Sent | None:
+        """The answer; None when a new connection brings none either."""
         for connection in self._connections_to(endpoint.url):
             try:
                 connection.request("POST", f"/v2/models/{self._model}/infer", body, _HEADERS)
                 answer = connection.getresponse()
-                answer.read()
+                sent = _read_answer(answer)
             except (OSError, http.client.HTTPException):
                 connection.close()
             else:
-                return answer.status
+                return sent
         return None
 
     def _connections_to(self, url: str) -> Sequence[http.client.HTTPConnection]:
@@ -148,14 +151,30 @@ class ServiceTraffic:
         try:
             connection.request("POST", self._path, body, _HEADERS)
             answer = connection.getresponse()
-            answer.read()
+            sent = _read_answer(answer)
         except (OSError, http.client.HTTPException):
             return Sent(code=UNREACHABLE, release=None, version=None)
         finally:
             connection.close()
         release = answer.getheader(RELEASE_HEADER)
         version = self._versions.get(release) if release else None
-        return Sent(code=str(answer.status), release=release, version=version)
+        return replace(sent, release=release, version=version)
+
+
+def _read_answer(answer: http.client.HTTPResponse) -> Sent:
+    """The answer, read to its end."""
+    content, is_success = answer.read(), answer.status < http.client.BAD_REQUEST
+    fault = "" if is_success else _fault(content)
+    return Sent(code=str(answer.status), release=None, version=None, fault=fault)
+
+
+def _fault(content: bytes) -> str:
+    """The `error` of a JSON document; empty for any other content."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return ""
+    return str(document.get("error", "")) if isinstance(document, dict) else ""
 
 
 def draw_endpoint(endpoints: Sequence[Endpoint], at: float) -> Endpoint | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from modelyard.domain.specs.paths import MODELS, held_out_file, parse_spec_path,
 if TYPE_CHECKING:
     from modelyard.adapters.git.trees import Tree
     from modelyard.adapters.specs.reader import Specs
+    from modelyard.domain.specs.record import Record
 
 _CHECK = "append-only"
 
@@ -18,7 +20,8 @@ _CHECK = "append-only"
 def rewritten_records(specs: Specs, base: Tree) -> Iterator[Problem]:
     """Records of the base, their versions and their held-out sets that have changed since.
 
-    A held-out set may be retired and given more looks; its rows must stay the same.
+    A version that was changed all the same may be put back as it was trained. A held-out set may
+    be retired and given more looks; its rows must stay the same.
     """
     from modelyard.adapters.specs.reader import read_specs
 
@@ -30,9 +33,9 @@ def rewritten_records(specs: Specs, base: Tree) -> Iterator[Problem]:
     if not old:
         return
     old_specs = read_specs(base, models={model for model, _ in records.values()})
-    for model, version in old_specs.catalog.records:
+    for (model, version), record in old_specs.catalog.records.items():
         path = version_file(model, version)
-        if path in old_specs.files:
+        if path in old_specs.files and not _is_as_trained(specs.files.get(path), record):
             yield from _unless_same(path, old_specs.files[path], specs.files.get(path))
     yield from specs.with_lines(_changed_sets(specs, old_specs))
 
@@ -41,6 +44,10 @@ def _record_key(path: str) -> tuple[str, ...] | None:
     """Model and version of a record's path."""
     kind, key = parse_spec_path(path) or ("", ())
     return key if kind == "Record" else None
+
+
+def _is_as_trained(spec: bytes | None, record: Record) -> bool:
+    return spec is not None and hashlib.sha256(spec).hexdigest() == record.spec
 
 
 def _unless_same(path: str, before: bytes, now: bytes | None) -> Iterator[Problem]:

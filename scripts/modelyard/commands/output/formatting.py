@@ -28,6 +28,7 @@ _RULE = re.compile(r"[\s|:-]+")
 _HEADING = re.compile(r"#{1,6} ")
 
 _KILO = 1000
+_GAP, _SMALL_GAP = 3, 2  # columns of a terminal that rich needs beside a cell
 
 SECONDS_OF_A_LOOK = 5
 """From one of the watcher's samples of a judged release to the next."""
@@ -41,9 +42,10 @@ def make_table(
     Args:
         title: Printed above it.
         columns: Their names.
-        rows: Their cells; long ones are folded, never cut. None is shown as a dash, and rich's
-            `Text` keeps its colours.
+        rows: Their cells; long ones are folded, between words where that is enough, never cut.
+            None is shown as a dash, and rich's `Text` keeps its colours.
     """
+    from rich import get_console
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -57,11 +59,42 @@ def make_table(
 
     heading = Text(title, style="bold") if title else None
     table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(text, row))
+    columns, cells = list(columns), [list(map(text, row)) for row in rows]
+    texts = [[name, *map(str, below)] for name, *below in zip(columns, *cells, strict=True)]
+    widths, table.collapse_padding = _choose_widths(texts, get_console().width)
+    for name, width in zip(columns, widths, strict=True):
+        table.add_column(name, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*row)
     return table
+
+
+def _choose_widths(columns: Sequence[Sequence[str]], width: int) -> tuple[list[int | None], bool]:
+    """The width of each column, None where rich may choose, and whether the gaps are small.
+
+    Rich breaks the words of every column once one sentence makes the table too wide.
+    """
+    lines = [_longest(text.splitlines() for text in texts) for texts in columns]
+    words = [_longest(text.split() for text in texts) for texts in columns]
+    free: list[int | None] = [None] * len(columns)
+    if sum(lines) + _GAP * len(columns) <= width:
+        return free, False
+    gap = _GAP if sum(words) + _GAP * len(columns) <= width else _SMALL_GAP
+    spare = width - gap * len(columns) - sum(words)
+    if spare < 0:
+        return free, True
+    # The least first: a time on one line is worth more than a shorter sentence.
+    found = dict(enumerate(words))
+    for place in sorted(found, key=lambda each: lines[each] - words[each]):
+        more = min(lines[place] - words[place], spare)
+        found[place], spare = words[place] + more, spare - more
+    return list(found.values()), gap == _SMALL_GAP
+
+
+def _longest(pieces: Iterable[Sequence[str]]) -> int:
+    from rich.cells import cell_len
+
+    return max((cell_len(piece) for some in pieces for piece in some), default=0)
 
 
 def print_long_table(

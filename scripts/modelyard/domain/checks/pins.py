@@ -13,6 +13,9 @@ from modelyard.domain.specs.version import DataFile
 PROTOCOLS = ("file", "s3", "gs", "https")
 """Protocols that outlive the process, unlike `memory:`."""
 
+_LEAVES = "leaves its folder with `..`"
+_WRITE_RELATIVE = "write it relative to `data` of modelyard.yaml"
+
 
 def uris_are_allowed(catalog: Catalog) -> Iterator[Problem]:
     """Data has a relative path or one plain URI, and does not leave its folder."""
@@ -98,8 +101,7 @@ def _place_fault(uri: str, places: Repository, here: str | None) -> str | None:
         if path is not None and any(_is_below(path, each) for each in folders if each):
             return None
         return (
-            "is a path of one machine: write it relative to `data` of modelyard.yaml, or list "
-            "its folder in `data_roots` there"
+            f"is a path of one machine: {_WRITE_RELATIVE}, or list its folder in `data_roots` there"
         )
     if any(uri.startswith(root) for root in roots):
         return None
@@ -112,11 +114,12 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _path_fault(path: str, *, wildcards: bool) -> str | None:
     if path.startswith(("/", "~", "\\")):
-        return "is a path of one machine: write it relative to `data` of modelyard.yaml"
+        return f"is a path of one machine: {_WRITE_RELATIVE}"
     # `data:` is a protocol without `//`, and `c:` is a drive.
     if ":" in path.partition("/")[0]:
         return f"has protocol {path.partition(':')[0]}: use a relative path, {', '.join(PROTOCOLS)}"
-    return _walk_fault(path, wildcards=wildcards)
+    fault = _walk_fault(path, wildcards=wildcards)
+    return f"{fault}: {_WRITE_RELATIVE}" if fault == _LEAVES else fault
 
 
 def _walk_fault(path: str, *, wildcards: bool) -> str | None:
@@ -124,7 +127,7 @@ def _walk_fault(path: str, *, wildcards: bool) -> str | None:
     if any(sign in path.lower() for sign in ("%2e", "%2f", "%5c", "%00")):
         return "has a dot or a slash in percent-encoding: write the character"
     if ".." in path.replace("\\", "/").split("/"):
-        return "leaves its folder with `..`"
+        return _LEAVES
     if not wildcards and any(sign in path for sign in "*?["):
         return "has a wildcard: a pin is of one file"
     return None

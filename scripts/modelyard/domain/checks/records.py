@@ -17,7 +17,8 @@ def recorded_versions_never_change(catalog: Catalog) -> Iterator[Problem]:
         if digest is not None and digest != record.spec:
             yield Problem(
                 file=version_file(model, name),
-                message=f"{name} has a record, so its spec cannot change: add a new version",
+                message=f"{name} has a record, so its spec cannot change: put it back as it was, "
+                f"and add a new version",
                 involves=(record_file(model, name),),
             )
 

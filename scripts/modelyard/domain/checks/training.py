@@ -85,7 +85,8 @@ def windows_go_with_timestamps(catalog: Catalog) -> Iterator[Problem]:
         if model is None or (window is None) == (model.data.timestamp is None):
             continue
         message = (
-            "window is missing: the rows have a timestamp, so add the days that they are of"
+            "window is missing: the rows have a timestamp, so give its first day (since) and the "
+            "day after its last (until)"
             if window is None
             else f"window given, but {model_file(name)} has no data.timestamp to read days from"
         )

@@ -28,14 +28,18 @@ def describe_look_alike(levels: Mapping[str, int]) -> str:
         return ""  # codes, unless there are words for no value between them
     if _share(rest, _DAY) >= _MOST:
         odd = next(text for text in rest if _DAY.fullmatch(text.strip()))
-        return f"its texts look like dates, such as {odd}: write them as 2026-12-31 and try again"
+        wanted = "2026-12-31 23:59" if ":" in odd else "2026-12-31"
+        return f"its texts look like dates, such as {odd}: write them as {wanted} and try again"
     if _share(rest, _NUMBER) < _MOST:
         return ""
     odd = next((text for text in rest if not _is_plain(text)), "")
-    told = [f"write {odd} without signs and separators of thousands"] if odd else []
+    if not odd and not words:
+        return ""
+    example = f", such as {odd}: write them as 1234.5" if odd else ""
     if words:
-        told.append(f"leave the fields that say {next(iter(words))!r} empty")
-    return f"its texts look like numbers: {', and '.join(told)}, and try again" if told else ""
+        say = f"leave the fields that say {next(iter(words))!r} empty"
+        example += f", {say}," if odd else f": {say}"
+    return f"its texts look like numbers{example} and try again"
 
 
 def _share(levels: Mapping[str, int], form: re.Pattern[str]) -> float:

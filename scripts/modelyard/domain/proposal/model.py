@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.domain.proposal.columns import (
@@ -111,7 +111,7 @@ def propose_model(
     """
     by_name = {each.name: each for each in facts}
     if wishes.target not in by_name:
-        raise _unknown(wishes.target, by_name, "target")
+        raise unknown_column("target", wishes.target, by_name)
     target = propose_target(by_name[wishes.target], wishes.task)
     cluster, cluster_note = _choose_cluster(by_name, wishes, timestamp, days)
     kept = {timestamp, cluster if cluster != ROW else None}
@@ -196,7 +196,7 @@ def _choose_cluster(
 ) -> tuple[str, str]:
     if wishes.cluster is not None:
         if wishes.cluster != ROW and wishes.cluster not in facts:
-            raise _unknown(wishes.cluster, facts, "cluster")
+            raise unknown_column("cluster", wishes.cluster, facts)
         return wishes.cluster, ""
     keys = [each for each in facts.values() if is_key(each) and each.name != wishes.target]
     for each in sorted(keys, key=lambda key: key.distinct):
@@ -214,12 +214,22 @@ def _choose_cluster(
     return ROW, "GUESS: no row depends on another"
 
 
-def _unknown(name: str, facts: Mapping[str, ColumnFacts], what: str) -> Refused:
+def unknown_column(
+    what: str, name: str, facts: Collection[str], *, hint: str | None = None
+) -> Refused:
+    """The error that the data has no such column.
+
+    Args:
+        what: What it should be, such as `target`.
+        name: Its name.
+        facts: The names of the columns that there are.
+        hint: The next command if no known name is close.
+    """
     from difflib import get_close_matches  # noqa: PLC0415 - only for this error
 
     close = get_close_matches(name, list(facts), n=1)
     listed = ", ".join(facts)
-    hint = f"did you mean {close[0]}?" if close else None
+    hint = f"did you mean {close[0]}?" if close else hint
     if len(facts) == 1 and (separator := find_separator(listed)):
         hint = commas_hint(separator)
     return Refused(f"{what} column {name!r} is not in the data; it has {listed}", hint=hint)

@@ -96,7 +96,7 @@ def _choose_task(facts: ColumnFacts, wanted: Task | None) -> tuple[Task, str]:
         found = "times" if facts.type else facts.fault
         raise Refused(f"target column {name} can be no label: {found}")
     if kinds < _TWO:
-        values = "one value" if kinds == 1 else "no value"
+        values = f"one value, {next(iter(facts.levels), facts.low)!r}" if kinds == 1 else "no value"
         raise Refused(
             f"target column {name} has {values}; a label needs two",
             hint="give a file with more rows, or name another column with --target",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -13,6 +13,11 @@ class Interval:
 
     since: date
     until: date
+
+    @property
+    def last(self) -> date:
+        """The last day."""
+        return self.until - timedelta(days=1)
 
     def overlaps(self, other: Interval) -> bool:
         """Whether the two share a day."""

@@ -199,6 +199,10 @@ def describe_not_watched(found: Sequence[UnwatchedMeasure]) -> tuple[str, ...]:
     for each in found:
         named.setdefault((each.column, each.why), []).append(each.measure)
     return tuple(
-        f"{'every column' if column == ALL_ROWS else column} ({', '.join(measures)}): {why}"
+        f"{'every column' if column == ALL_ROWS else column}{_in_brackets(measures)}: {why}"
         for (column, why), measures in named.items()
     )
+
+
+def _in_brackets(measures: Sequence[str]) -> str:
+    return "" if measures == ["all"] else f" ({', '.join(measures)})"

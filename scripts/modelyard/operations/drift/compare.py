@@ -37,6 +37,7 @@ from modelyard.domain.drift.watched.not_watched import find_not_watched
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import ALL_ROWS, Breach
 from modelyard.domain.specs.model import Model
+from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record, UnwatchedMeasure, describe_not_watched
 from modelyard.domain.specs.times import find_zone
 from modelyard.domain.specs.version import DataFile, ModelVersion
@@ -361,6 +362,14 @@ def summarize_comparison(result: FeedComparison) -> str:
     return f"{subject} is confirmed by {where}: {format_drift(result.confirmed)}"
 
 
+def _where_rows_suffice(result: FeedResult) -> str:
+    """What to do about a window with too few rows."""
+    if all(window.data.rows < result.model.drift.least_rows for window in result.windows):
+        where = model_file(result.model.name)
+        return f"raise drift.window_days in {where}, or lower drift.least_rows there"
+    return f"modelyard drift {result.model.name} --until DATE compares earlier windows"
+
+
 def _compare_windows(
     workspace: Workspace,
     result: FeedResult,
@@ -386,7 +395,7 @@ def _compare_windows(
         raise CannotAnswer(
             f"{result.feed.uri}: {rows:,} rows from {days.since} to {days.until}, but {least:,} "
             f"are needed to compare the latest window (drift.least_rows)",
-            hint=f"modelyard drift {model.name} --until DATE compares earlier windows",
+            hint=_where_rows_suffice(result),
         )
     until = windows[-1].data.days.until
     served = (model, spec, record)

@@ -94,7 +94,8 @@ _WHY = {
 _HINTS = {
     "data.timestamp": "name the column with the time of a row as data.timestamp, by a pull request;"
     " a model whose rows have no time cannot be compared by days",
-    "data.feed": "add it by a pull request, as the checkout is not read; or give --feed URI",
+    "data.feed": "merge it by a pull request: the main branch is read, not this checkout; or give "
+    "--feed URI",
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import LABEL, with_labels
+from modelyard.domain.proposal.separator import commas_hint, find_separator
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Model, Task
@@ -118,7 +119,7 @@ def _joined(
     logged = _logged(folders, labels[REQUEST].unique().tolist(), name)
     repeated = logged.duplicated(_KEY, keep=False)
     clear = logged[~repeated]
-    labels = _without(labels, logged[repeated], "logged for several rows of this id", faults)
+    labels = _without(labels, logged[repeated], "several logged rows have this id", faults)
     labels = _within(labels, clear, "no logged row has this id and place", faults)
     return labels.merge(clear, on=_KEY)
 
@@ -145,7 +146,9 @@ def _read_labels(path: Path, model: Model) -> pd.DataFrame:
             found = ", ".join(map(str, frame.columns[:_SHOWN])) or "none"
             raise Refused(
                 f"{path}: column {name} is missing; found {found}",
-                hint=f"write {REQUEST}, {target.name}, and {ROW} for requests of several rows",
+                hint=commas_hint(separator)
+                if len(frame.columns) == 1 and (separator := find_separator(found))
+                else f"write {REQUEST}, {target.name}, and {ROW} for requests of several rows",
             )
     frame = frame.assign(**{} if ROW in frame.columns else {ROW: 0})
     for name in (REQUEST, ROW, target.name):

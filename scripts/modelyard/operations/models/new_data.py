@@ -25,6 +25,7 @@ LARGEST_COPY = 50_000_000
 """Bytes of a file that is copied into the repository, where every clone has it for ever."""
 
 _ENDS = (".csv.gz", ".csv", ".parquet")
+_WANTED = "give the path of a .csv, .csv.gz or .parquet file, or its URI"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +68,19 @@ def read_given(file: str, data: DataRoot, *, here: Path) -> Given:
     name = _plain_file_name(posixpath.basename(file))
     if "://" not in file and path.is_file():
         return Given(content=path.read_bytes(), name=name, uri=_uri_of(path, data))
+    if "://" not in file and path.is_dir():
+        raise CannotAnswer(f"{file} is a folder", hint=_WANTED)
     try:
         return Given(content=data.read(file), name=name, uri=file)
     except CannotAnswer as error:
         raise CannotAnswer(
-            f"{file}: there is no such file here, and none at {data.address(file)}",
-            hint="give the path of a .csv, .csv.gz or .parquet file, or its URI",
+            f"{file}: there is no such file here, and none at {data.address(file)}", hint=_WANTED
         ) from error
+    except Refused as error:
+        if "://" in file:
+            raise
+        # No data address, such as ../rows.csv: what was meant is a file of this machine.
+        raise CannotAnswer(f"{file}: there is no such file in {here}", hint=_WANTED) from error
 
 
 def place_whole(given: Given, data: DataRoot, *, model: str) -> Placed:

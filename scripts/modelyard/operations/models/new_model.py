@@ -36,6 +36,7 @@ from modelyard.domain.proposal.model import (
     Wishes,
     choose_timestamp,
     propose_model,
+    unknown_column,
 )
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
@@ -187,11 +188,10 @@ def _choose_days(
         return None, "", None
     kinds = {each.name: each.type for each in facts.columns}
     if kinds.get(chosen) != "timestamp":
-        found = f"is a {kinds[chosen]}" if chosen in kinds else "is not in the data"
-        raise Refused(
-            f"timestamp column {chosen!r} {found}",
-            hint=f"--timestamp {NO_TIME} if rows have no time; times are ISO 8601, as 2026-01-31",
-        )
+        hint = f"--timestamp {NO_TIME} if rows have no time; times are ISO 8601, as 2026-01-31"
+        if chosen not in kinds:
+            raise unknown_column("timestamp", chosen, kinds, hint=hint)
+        raise Refused(f"timestamp column {chosen!r} is of type {kinds[chosen]}", hint=hint)
     only = DataContract(columns=(Column(name=chosen, type="timestamp", nullable=True),),
                         missing=facts.missing)  # fmt: skip
     days = split_days(rows_by_day(read_table(given.content, uri=given.name, data=only), chosen))

@@ -23,6 +23,8 @@ from unit.domain.checks.small_catalog import (
     with_training,
 )
 
+LEAVES = "leaves its folder with `..`: write it relative to `data` of modelyard.yaml"
+
 
 @pytest.mark.parametrize(
     ("uri", "fault"),
@@ -32,10 +34,10 @@ from unit.domain.checks.small_catalog import (
         ("data:text/plain,x", "has protocol data: use a relative path, file, s3, gs, https"),
         ("zip://a::s3://b", "chains file systems with `::`: use one"),
         ("simplecache::s3://b", "chains file systems with `::`: use one"),
-        ("../secret", "leaves its folder with `..`"),
-        ("a/../../b", "leaves its folder with `..`"),
+        ("../secret", LEAVES),
+        ("a/../../b", LEAVES),
         ("s3://bucket/../b", "leaves its folder with `..`"),
-        ("a\\..\\b", "leaves its folder with `..`"),
+        ("a\\..\\b", LEAVES),
         ("/etc/passwd", "is a path of one machine: write it relative to `data` of modelyard.yaml"),
         ("~/x", "is a path of one machine: write it relative to `data` of modelyard.yaml"),
         ("a/*.parquet", "has a wildcard: a pin is of one file"),
@@ -115,7 +117,7 @@ def test_what_the_settings_name_may_be_read(uri: str, places: Repository):
 def test_a_feed_may_hold_wildcards_but_not_leave():
     assert said(with_model(data=replace(MODEL.data, feed="s3://b/*/[0-9].parquet"))) == []
     assert said(with_model(data=replace(MODEL.data, feed="../*"))) == [
-        ("uris-are-allowed", "model.yaml", "'../*' leaves its folder with `..`")
+        ("uris-are-allowed", "model.yaml", f"'../*' {LEAVES}")
     ]
 
 
@@ -141,7 +143,8 @@ def test_refuses_a_spec_that_changed_after_its_record():
         (
             "recorded-versions-never-change",
             "versions/v1.yaml",
-            "v1 has a record, so its spec cannot change: add a new version",
+            "v1 has a record, so its spec cannot change: put it back as it was, and "
+            "add a new version",
         )
     ]
 

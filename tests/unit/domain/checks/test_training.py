@@ -88,7 +88,8 @@ def test_rows_have_days_where_the_model_has_a_timestamp():
         (
             "windows-go-with-timestamps",
             "versions/v2.yaml",
-            "window is missing: the rows have a timestamp, so add the days that they are of",
+            "window is missing: the rows have a timestamp, so give its first day (since) and the "
+            "day after its last (until)",
         )
     ]
     catalog = with_model(data=replace(MODEL.data, timestamp=None))

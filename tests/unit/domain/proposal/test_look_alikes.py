@@ -10,12 +10,22 @@ from modelyard.domain.proposal.look_alikes import describe_look_alike
     ("texts", "said"),
     [
         (["31/12/2025", "1/2/2025"], "look like dates, such as 31/12/2025: write them as 2026-"),
-        (["31.12.25 14:05"], "look like dates, such as 31.12.25 14:05"),
-        (["48,169.14", "1,000.00"], "look like numbers: write 48,169.14 without signs"),
-        (["48.169,14"], "look like numbers: write 48.169,14 without"),
-        (["€ 12", "$9.50", "12 %"], "look like numbers: write € 12 without"),
+        (
+            ["31.12.25 14:05"],
+            "such as 31.12.25 14:05: write them as 2026-12-31 23:59 and try again",
+        ),
+        (
+            ["48,169.14", "1,000.00"],
+            "look like numbers, such as 48,169.14: write them as 1234.5 and",
+        ),
+        (["48.169,14"], "such as 48.169,14: write them as 1234.5 and try again"),
+        (["8,9", "10", "-0,5"], "such as 8,9: write them as 1234.5 and try again"),
+        (["€ 12", "$9.50", "12 %"], "look like numbers, such as € 12: write them"),
         (["12.5", "13", "N/A"], "look like numbers: leave the fields that say 'N/A' empty"),
-        (["1,250", "?"], "without signs and separators of thousands, and leave the fields that"),
+        (
+            ["1,250", "?"],
+            "write them as 1234.5, leave the fields that say '?' empty, and try again",
+        ),
     ],
 )
 def test_dates_and_numbers_in_another_form_are_said(texts: list[str], said: str):
@@ -45,5 +55,5 @@ def test_a_column_of_look_alikes_says_so_whether_it_is_an_input_or_left_out(
     )
     found = propose_column(facts)
     assert found.use is use
-    assert found.look_alike.startswith("its texts look like numbers: write 100,169.14")
+    assert found.look_alike.startswith("its texts look like numbers, such as 100,169.14")
     assert any(found.look_alike in note for note in found.notes)

@@ -116,7 +116,7 @@ def _put_whole(job: Job, profile: Profile, columns: tuple[Column, ...]) -> dict[
     policy = job.model.drift
     hidden = find_not_watched(profile, columns, policy, has_days=_has_times(job))
     for warning in describe_not_watched(hidden):
-        logger.warning("%s: drift does not watch %s", job.version, warning)
+        logger.warning("%s: drift will not watch: %s", job.version, warning)
     content = json.dumps(profile.to_document(), sort_keys=True).encode()
     return {
         "profile": job.store.put_evidence(content),
