@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.pulls import PullState
-from modelyard.operations.reconcile import ahead
+from modelyard.errors import CannotAnswer
+from modelyard.operations.reconcile import ahead, collect
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.loop import Watcher
 from modelyard.operations.watch.pass_once import run_pass
+from modelyard.operations.workspace import ASKS_FORGE_AGAIN_SECONDS
 from operations.yard import MODEL, SHORT, living_yard, model_named
 from operations.yard_with_history import answer, run
 
@@ -244,6 +247,43 @@ def test_an_environment_that_a_pull_request_removed_with_its_releases_stays_away
     assert yard.names() == {"staging": "v3", "production": "v2"}
     assert set(yard.running()) == {"staging", "production"}
     assert proposed(yard) == ["Promote m v3 to production"]
+
+
+@pytest.mark.sample(1)
+def test_a_forge_that_did_not_say_who_removed_an_environment_is_asked_again(yard, monkeypatch):
+    yard.broken.clear()
+    yard.put("v2", "canary", "production")
+    passes(yard, 1)
+    yard.land("cleo/no-canary", without_canary(yard), "Remove canary", author=Person.named("cleo"))
+    yard.record("v3", champion="v2")
+    asked = []
+
+    def silent(workspace):
+        asked.append(workspace)
+        raise CannotAnswer("the forge does not answer")
+
+    workspace, main, now = yard.workspace(), yard.main(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "read_pulls", silent)
+        names = [MODEL, "another"]
+        guesses = [workspace.specs_of(main, name) for name in names]
+        guesses += [workspace.shared_specs(main), workspace.watched_specs(main)]
+    assert len(asked) == 1  # for all of them
+    for guess in guesses:
+        assert "canary" in guess.catalog.environments
+        assert guess.is_guess
+    assert workspace.specs_of(main, MODEL) is guesses[0]
+
+    now[0] += ASKS_FORGE_AGAIN_SECONDS
+    known = workspace.specs_of(main, MODEL)
+    assert ("canary" in known.catalog.environments, known.is_guess) == (False, False)
+    assert workspace.specs_of(main, MODEL) is known
+    assert "canary" not in workspace.watched_specs(main).catalog.environments
+    monkeypatch.undo()
+
+    assert passes(yard, 5, workspace).failures == ()
+    assert yard.names() == {"staging": "v3", "production": "v2"}
 
 
 @pytest.mark.sample(1)

@@ -25,8 +25,11 @@ def workspace_of(services: Services) -> Workspace:
     )
 
 
-def was_taken_away(workspace: Workspace, environment: Environment) -> bool:
-    """Whether a push took away an environment to which a merged pull request had released."""
+def was_taken_away(workspace: Workspace, environment: Environment) -> bool | None:
+    """Whether a push took away an environment to which a merged pull request had released.
+
+    None while the forge does not answer.
+    """
     # Few commands ask it, and all of them start with this module.
     from modelyard.operations.reconcile.collect import read_pulls
     from modelyard.operations.reconcile.rule_reviews import find_pushed_rules
@@ -36,7 +39,7 @@ def was_taken_away(workspace: Workspace, environment: Environment) -> bool:
         rules = find_pushed_rules(workspace, pulls)
     except YardError as error:  # what may have to go back does not wait for the forge
         logger.warning("%s", error.message)
-        return True
+        return None
     file = environment_file(environment.name)
     return any(rule.file == file for rule in rules) and _was_released_to(environment, pulls)
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from math import inf
 from typing import Any, TypeVar
 
@@ -53,6 +53,10 @@ MOST_KNOWN = 200
 ASKS_AGAIN_SECONDS = 60.0
 """How long facts are written while the forge does not say whose the credentials are."""
 
+ASKS_FORGE_AGAIN_SECONDS = 20.0
+"""How long an environment stands in, because the forge did not say who took it away, before it is
+asked again: less than the watcher's interval, and once for all models."""
+
 T = TypeVar("T")
 
 
@@ -65,12 +69,13 @@ class Workspace:
         facts: The fact store.
         store: The artifact store.
         was_taken_away: Whether a push took away an environment that is gone; asks pull requests.
+            None while nobody can say.
     """
 
     services: Services
     facts: FactStore
     store: Store
-    was_taken_away: Callable[[Workspace, Environment], bool] = lambda *_: True
+    was_taken_away: Callable[[Workspace, Environment], bool | None] = lambda *_: True
 
     @cached_property
     def git(self) -> Git:
@@ -97,6 +102,10 @@ class Workspace:
     @cached_property
     def _ahead(self) -> dict[tuple[str, str], Specs]:
         return {}
+
+    @cached_property
+    def _silence(self) -> _Silence:
+        return _Silence()
 
     @cached_property
     def _said(self) -> dict[str, str | None]:
@@ -134,9 +143,10 @@ class Workspace:
 
     def specs_of(self, commit: str, model: str) -> Specs:
         """The specs for one model at a commit, with rules that stand in: see `watched_specs`."""
-        if (commit, model) in self._ahead:
-            return self._ahead[commit, model]
-        return self.once("specs", commit, lambda: self._watched(commit, {model}), model)
+        ahead = self._ahead.get((commit, model))
+        if ahead is not None and self._counts(ahead):
+            return ahead
+        return self._watched_once("specs", commit, lambda: self._watched(commit, {model}), model)
 
     def watched_specs(self, commit: str) -> Specs:
         """The specs of a commit to observe and to roll back by, without their bytes.
@@ -144,11 +154,33 @@ class Workspace:
         Rules that cannot be read stand in as they were last, and are problems all the same: nothing
         goes forward by them. See `with_last_readable`.
         """
-        return self.once("watched", commit, lambda: replace(self._watched(commit), files={}))
+        return self._watched_once(
+            "watched", commit, lambda: replace(self._watched(commit), files={})
+        )
+
+    def _watched_once(self, what: str, commit: str, ask: Callable[[], Specs], *names: str) -> Specs:
+        """As `once`, but a guess only counts for a while."""
+        question = (what, commit, *names)
+        found: Specs | None = self._known.get(question)
+        if found is None or not self._counts(found):
+            found = ask()
+            self._known.remember(question, found)
+        return found
+
+    def _counts(self, specs: Specs) -> bool:
+        return not specs.is_guess or self._silence.lasts
+
+    def _ask_taken_away(self, environment: Environment) -> bool | None:
+        if self._silence.lasts:  # each model of a fleet asks
+            return None
+        answer = self.was_taken_away(self, environment)
+        if answer is None:
+            self._silence.until = time.monotonic() + ASKS_FORGE_AGAIN_SECONDS
+        return answer
 
     def _watched(self, commit: str, models: Collection[str] | None = None) -> Specs:
         specs = read_specs(GitTree(self.git, commit), models=models)
-        return with_last_readable(self.git, commit, specs, partial(self.was_taken_away, self))
+        return with_last_readable(self.git, commit, specs, self._ask_taken_away)
 
     def read_ahead(self, models: Collection[str], tree: GitTree) -> None:
         """Read the specs of these models at once, and forget those that were read so before.
@@ -160,7 +192,7 @@ class Workspace:
         commit = tree.commit
         self._ahead.clear()
         read = read_specs(tree, models=models)
-        specs = with_last_readable(self.git, commit, read, partial(self.was_taken_away, self))
+        specs = with_last_readable(self.git, commit, read, self._ask_taken_away)
         found = split_specs(specs, models)
         self._ahead.update({(commit, model): specs for model, specs in found.items()})
 
@@ -170,7 +202,7 @@ class Workspace:
 
     def shared_specs(self, commit: str) -> Specs:
         """The specs of a commit that are about no model: see `watched_specs`."""
-        return self.once("shared specs", commit, lambda: self._watched(commit, ()))
+        return self._watched_once("shared specs", commit, lambda: self._watched(commit, ()))
 
     def once(self, what: str, commit: str, ask: Callable[[], T], *names: str) -> T:
         """The answer to a question about a commit or a digest, asked once: it never changes."""
@@ -190,6 +222,18 @@ def facts_of(services: Services) -> FactStore:
     """The facts, as this checkout's remote holds them."""
     check = _WriterCheck(services=services)
     return FactStore(Git(services.root), services.repository, services.clock, check_writer=check)
+
+
+@dataclass(kw_only=True)
+class _Silence:
+    """How long the forge, which did not answer, is asked nothing about environments again."""
+
+    until: float = 0.0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is not asked yet."""
+        return time.monotonic() < self.until
 
 
 @dataclass(kw_only=True)

@@ -36,9 +36,12 @@ _ENVIRONMENTS = AnswerCache(4)
 _LAST = AnswerCache(256)
 
 
-def with_last_readable(
-    git: Git, commit: str, specs: Specs, was_taken_away: Callable[[Environment], bool]
-) -> Specs:
+TakenAway = Callable[[Environment], bool | None]
+"""Whether a push took away an environment that is gone with its folder, and to which a merged pull
+request had brought a release; None while nobody can say, and then it counts as taken away."""
+
+
+def with_last_readable(git: Git, commit: str, specs: Specs, was_taken_away: TakenAway) -> Specs:
     """The specs of a commit with each environment, model and the settings as readable last.
 
     What goes back asks these files for its rules, and must not wait until one is mended. Each stays
@@ -49,8 +52,7 @@ def with_last_readable(
         git: The repository.
         commit: The commit that the specs are of.
         specs: What was read there.
-        was_taken_away: Whether a push took away an environment that is gone with its folder, and
-            to which a merged pull request had brought a release; only asked if there is one.
+        was_taken_away: Only asked if there is such an environment.
     """
     filled = _Filled(git=git, commit=commit, specs=specs, was_taken_away=was_taken_away)
     filled.leave_out_misnamed()
@@ -64,6 +66,7 @@ def with_last_readable(
         filled.specs,
         problems=tuple(sorted(problems, key=lambda problem: problem.sort_key)),
         stands_in=filled.stands_in,
+        is_guess=filled.is_guess,
     )
 
 
@@ -75,17 +78,19 @@ class _Filled:
         git: The repository.
         commit: The commit that they are of.
         specs: The specs so far.
-        was_taken_away: See `with_last_readable`.
+        was_taken_away: See `TakenAway`.
         problems: What was found wrong in addition.
         stands_in: See `Specs`.
+        is_guess: See `Specs`.
     """
 
     git: Git
     commit: str
     specs: Specs
-    was_taken_away: Callable[[Environment], bool]
+    was_taken_away: TakenAway
     problems: list[Problem] = field(default_factory=list)
     stands_in: dict[str, str] = field(default_factory=dict)
+    is_guess: bool = False
 
     @property
     def _catalog(self) -> Catalog:
@@ -173,7 +178,11 @@ class _Filled:
         for name in sorted(_every_environment(self.git, self.commit) - {*here}):
             file = environment_file(name)
             found = read_last(self.git, self.commit, "Environment", file, name=name)
-            if found is not None and self.was_taken_away(found[0]):
+            if found is None:
+                continue
+            answer = self.was_taken_away(found[0])
+            self.is_guess = self.is_guess or answer is None
+            if answer is not False:
                 yield name
 
     def _named(self) -> dict[str, str]:

@@ -46,6 +46,8 @@ class Specs:
         files: The bytes of every spec that was read, by path.
         stands_in: The files whose specs are as they were before a commit, with that commit; each
             has a problem. See `with_last_readable`.
+        is_guess: Whether an environment stands in because nobody could say who took it away. It
+            is asked again.
     """
 
     catalog: Catalog
@@ -53,6 +55,7 @@ class Specs:
     repository: Repository = field(default_factory=Repository)
     files: Mapping[str, bytes] = field(default_factory=dict)
     stands_in: Mapping[str, str] = field(default_factory=dict)
+    is_guess: bool = False
 
     def all_problems(self) -> tuple[Problem, ...]:
         """Every problem in a file and between files, with lines, in reading order.
