@@ -709,7 +709,28 @@ def _built_once(
     environments: tuple[Environment, ...],
 ) -> Yard:
     digest = hashlib.sha256(repr(environments).encode()).hexdigest()[:16]
-    return built_once(f"{name}-{digest}", lambda folder: build(folder, environments))
+    return yard_built_once(f"{name}-{digest}", lambda folder: build(folder, environments))
+
+
+def yard_built_once(name: str, build: Callable[[Path], Yard]) -> Yard:
+    """A yard to be copied: its objects are in one file, and not in a folder for two or three."""
+
+    def build_packed(folder: Path) -> Yard:
+        yard = build(folder)
+        for repository in (folder / "remote.git", folder / "clone"):
+            _pack(repository)
+        return yard
+
+    return built_once(name, build_packed)
+
+
+def _pack(repository: Path) -> None:
+    # Not `git repack`: what no ref names in a clone, as a pull request's commits, would be lost.
+    git = Git(repository)
+    every = ("cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)")
+    folder = git.kept_folder.parent / "objects"
+    git.run("pack-objects", "-q", str(folder / "pack/pack"), stdin=git.run(*every).stdout)
+    git.run("prune-packed", "-q")
 
 
 def _living_yard(folder: Path, environments: tuple[Environment, ...]) -> Yard:

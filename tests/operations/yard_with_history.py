@@ -11,7 +11,6 @@ from typing import Any
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator, FormatChecker
 
-from built_once import built_once
 from modelyard.adapters.git.names import message_of
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
@@ -30,7 +29,7 @@ from modelyard.domain.verdict import Verdict
 from modelyard.operations.reconcile.changes import promotion_change, record_change
 from modelyard.operations.reconcile.collect import collect_world
 from operations.fakes import FolderRegistry
-from operations.yard import MODEL, Yard, new_yard
+from operations.yard import MODEL, Yard, new_yard, yard_built_once
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "output"
 IMAGE = Repository().server_image
@@ -158,7 +157,7 @@ def verified(yard: Yard, version: str, environments: Sequence[str], number: int)
 
 def in_production(folder: Path) -> Yard:
     """A yard whose v1 came through dev, staging and canary, and is verified everywhere."""
-    return built_once("in-production", _in_production).copy(folder)
+    return yard_built_once("in-production", _in_production).copy(folder)
 
 
 def _in_production(folder: Path) -> Yard:
