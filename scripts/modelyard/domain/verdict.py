@@ -9,6 +9,9 @@ from enum import StrEnum
 BASELINE = "baseline"
 """The number of a verdict that has the baseline's value; a champion's value is `champion`."""
 
+LOOKS_MISSING = "looks_missing"
+"""The number of a judge's verdict that says how many more looks with answers it needs, if any."""
+
 
 class Outcome(StrEnum):
     """The three outcomes; `inconclusive` is never a pass."""

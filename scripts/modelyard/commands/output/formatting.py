@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from modelyard.adapters.git.names import safe_line
 from modelyard.commands.output.terminal import print_json, print_line, print_lines
 from modelyard.domain.harmless_text import harmless_line, harmless_lines, unescape_markdown
+from modelyard.domain.verdict import LOOKS_MISSING, Outcome
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -158,8 +159,9 @@ def explain_verdict(verdict: Verdict, facts: ReleaseFacts) -> Iterator[str]:
     if facts.release in facts.verified:
         when = f", judged at {facts.judged_at:%Y-%m-%d %H:%M:%S} UTC" if facts.judged_at else ""
         yield f"this release is verified already{when}; this verdict decides nothing any more"
-    elif looks := re.search(r"(\d+) more looks with answers", verdict.reason):
-        minutes = max(1, math.ceil(int(looks[1]) * SECONDS_OF_A_LOOK / 60))
+    elif verdict.outcome is Outcome.INCONCLUSIVE and LOOKS_MISSING in verdict.numbers:
+        looks = verdict.numbers[LOOKS_MISSING]
+        minutes = max(1, math.ceil(looks * SECONDS_OF_A_LOOK / 60))
         yield (
             f"a look is an interval of about {SECONDS_OF_A_LOOK} s with traffic: send it for about "
             f"{minutes} more minute{'s' if minutes > 1 else ''}, not at once; "

@@ -36,7 +36,7 @@ from modelyard.domain.canary.shadow.findings import (
 from modelyard.domain.canary.shadow.pairs import keep_pairs_of
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
-from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.domain.verdict import LOOKS_MISSING, Outcome, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,7 +314,7 @@ def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[Finding]:
     looks = policy.least_looks - canary.looks
     yield Finding(
         missing=f"{looks} more looks with answers" if looks > 0 else None,
-        numbers={"looks": canary.looks},
+        numbers={"looks": canary.looks, **({LOOKS_MISSING: looks} if looks > 0 else {})},
     )
     yield Finding(
         missing=f"{math.ceil(seconds)} more seconds" if seconds > 0 else None,

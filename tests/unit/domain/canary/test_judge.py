@@ -160,6 +160,7 @@ def test_slow_harm_is_not_passed_before_the_least_looks_and_seconds():
     assert outcomes[-1] is Outcome.FAIL
     early = judge_canary(canary(seen[:20]), CanaryPolicy())
     assert "missing: 11 more looks with answers" in early.reason
+    assert early.numbers["looks_missing"] == 11
     daily = CanaryPolicy(least_seconds=86_400)
     healthy = samples(*((counts(200 * look), counts(800 * look)) for look in range(32)))
     assert judge_canary(canary(healthy), CanaryPolicy()).outcome is Outcome.PASS
