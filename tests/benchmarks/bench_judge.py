@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -97,12 +98,9 @@ def _segments(random: Generator, said: np.ndarray[Any, Any]) -> dict[str, int]:
 
 
 def sum_of(before: Counts, added: Counts) -> Counts:
-    """Both together."""
+    """Both together; a counter that was there stays, as a server's do."""
     sums: dict[str, Any] = {
-        kind: {
-            name: getattr(before, kind).get(name, 0) + count
-            for name, count in getattr(added, kind).items()
-        }
+        kind: _sums(getattr(before, kind), getattr(added, kind))
         for kind in ("requests", "pairs", "segments", "within")
     }
     known = before.predictions or (0,) * len(added.predictions)
@@ -113,6 +111,12 @@ def sum_of(before: Counts, added: Counts) -> Counts:
         predictions=tuple(a + b for a, b in zip(known, added.predictions, strict=True)),
         **sums,
     )
+
+
+def _sums(before: Mapping[str, int], added: Mapping[str, int]) -> dict[str, int]:
+    # Sorted, and each name is one object in all samples: so the cluster's metrics give them.
+    names = map(sys.intern, sorted({**before, **added}))
+    return {name: before.get(name, 0) + added.get(name, 0) for name in names}
 
 
 def evidence_of(*, by_segments: bool, moved: float = 0.0) -> CanaryEvidence:

@@ -236,6 +236,17 @@ def test_refusals_and_response_times_of_prometheus_reach_the_judge():
     )
 
 
+def test_a_name_is_one_object_in_all_samples():
+    found = []
+    for place in ("7", "7"):
+        cell = f"a:0={place}"
+        metric = {"__name__": "modelyard_segment_predictions_total", "release": "r", "cell": cell}
+        (reading,) = parse_readings([Series(labels=metric, values=[(1.0, "3")])])
+        found += [name for _, name in reading.counters]
+    assert found == ["a:0=7", "a:0=7"]
+    assert found[0] is found[1]
+
+
 def test_series_of_other_metrics_are_left_out():
     labels = [
         {"__name__": "modelyard_rows_total", "pod": "p"},

@@ -8,6 +8,7 @@ that each later call reads only the last seconds, in 10 ms.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -154,7 +155,8 @@ def _key(labels: dict[str, str]) -> Key | None:
     name = labels.pop(label, None) if label else ""
     if not kind or name is None or (kind == "predictions" and not name.isdecimal()):
         return None
-    return kind, _bound_of(name) if kind == "within" else name
+    # Days of samples have the same names: one object for each is compared sooner than many.
+    return kind, sys.intern(_bound_of(name) if kind == "within" else name)
 
 
 def _bound_of(text: str) -> str:

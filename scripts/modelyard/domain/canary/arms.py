@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelyard.domain.canary.counters.table import (
     ASKED,
@@ -17,6 +18,9 @@ from modelyard.domain.canary.counters.table import (
     read_counters,
 )
 from modelyard.domain.canary.traffic import Counts, Sample
+
+Histograms = Sequence[Sequence[float]] | NDArray[np.float64]
+"""Rows by bin at each sample, shape (samples, bins)."""
 
 _ABSENT = Counts()
 
@@ -48,7 +52,7 @@ class Arm:
 
     answered: tuple[float, ...]
     errors: tuple[float, ...]
-    predictions: tuple[tuple[float, ...], ...]
+    predictions: Histograms
     rows: float
     nulls: Mapping[str, float]
     unseen: Mapping[str, float]

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from modelyard.domain.canary.arms import Histograms
 from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, counted_increments
 from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.shift.bets import evidence_of_bets
 from modelyard.domain.gate.inputs import Codes, class_codes, parse_scores
 from modelyard.domain.specs.column_values import Floats
 from modelyard.errors import CannotAnswer
-
-Histograms = Sequence[Sequence[float]] | Floats
 
 MOST_BINS = 10  # bets are on every set of bins, of which there are 2 ** 10 - 2
 LEAST_RADIUS = 0.02  # kernels of a few thousand held-out rows are not known better
@@ -242,9 +241,12 @@ def _kernel(before: Codes, after: Codes, shares: Floats) -> tuple[tuple[float, .
 def added_by_bin(expected: ExpectedPredictions, histograms: Histograms) -> Floats:
     """What each sample adds by bin, shape (samples, k)."""
     size = len(expected.bins)
-    if {*map(len, histograms)} - {size}:
+    is_array = isinstance(histograms, np.ndarray)
+    if (set(np.shape(histograms)[1:]) if is_array else {*map(len, histograms)}) - {size}:
         raise ValueError(f"histograms must have the {size} bins of the expected predictions' grid")
     added = counted_increments(np.reshape(histograms, (-1, size)))
+    if expected.bins == tuple(range(len(expected.shares))):
+        return added.T.copy().T  # bin after bin, as below: sums of floats depend on the order
     merged = np.zeros((len(expected.shares), len(histograms)))
     np.add.at(merged, list(expected.bins), added.T)
     return merged.T

@@ -164,3 +164,25 @@ def test_pairs_of_past_canaries_are_not_read():
     assert found.answered == (0, 10, 20)
     assert found.shadow.column("new:k:1:1").tolist() == [0, 2, 5]
     assert count_arm(keep_pairs_of(seen, "none"), "v1", is_new=False).shadow == CountSeries()
+
+
+def test_counters_are_read_by_name_in_whatever_order_a_sample_has_them():
+    names = [f"column:{cell}={place}" for cell in range(3) for place in range(4)]
+    counts = [{name: 7 * look + at for at, name in enumerate(names)} for look in range(6)]
+    turned = [
+        dict(reversed(each.items())) if look % 3 else each for look, each in enumerate(counts)
+    ]
+    found = [
+        count_arm([at(0), *(at(n, v2=served(n, segments=s)) for n, s in enumerate(some, 1))], "v2",
+                  is_new=True)
+        for some in (counts, turned)
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    assert found[1].segments.last == counts[-1]
+    late = [*counts[:3], *({**each, "column:0=9": n} for n, each in enumerate(counts[3:], 1))]
+    arm = count_arm(
+        [at(n, v2=served(n, segments=s)) for n, s in enumerate(late)], "v2", is_new=True
+    )
+    assert arm.segments.column("column:0=9").tolist() == [0, 0, 0, 1, 2, 3]
+    assert arm.segments.columns([3, 4]).tolist() == arm.segments.columns([4, 3])[:, ::-1].tolist()
+    assert arm.segments.columns([]).shape == (6, 0)

@@ -97,3 +97,18 @@ def test_an_arm_that_answers_as_expected_needs_no_logarithms():
     shares = random.dirichlet(np.ones(BINS))
     canary = np.tile(1000 * shares, (LOOKS, 1))
     assert bets.most_evidence_alone(shares, canary, radius=0.15) == 0
+
+
+@pytest.mark.parametrize("looks", [0, 1, 23, 24, 25, 200])
+def test_products_are_computed_in_parts_that_one_thread_takes(looks, monkeypatch):
+    random = np.random.default_rng(looks)
+    counts, sets = random.random((looks, 10)), random.random((1022, 10))
+    seen = []
+    monkeypatch.setattr(
+        bets.np, "concatenate", lambda parts: seen.extend(parts) or np.vstack(parts)
+    )
+    found = bets._times(counts, sets)
+    assert found == pytest.approx(counts @ sets.T, rel=1e-12)
+    assert found.shape == (looks, 1022)
+    assert all(10 * part.size <= bets._ONE_THREAD for part in seen)
+    assert bool(seen) == (looks > 24)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
     ShiftEvidence,
     expect_predictions,
+    fold_predictions,
 )
 from modelyard.errors import CannotAnswer
 
@@ -334,3 +335,18 @@ def test_counts_that_cannot_be_are_an_error(samples, radius, said):
 def test_held_out_predictions_that_cannot_be_used_are_refused(champion, challenger, grid, said):
     with pytest.raises(CannotAnswer, match=said):
         expect_predictions(champion, challenger, grid)
+
+
+def test_counts_in_an_array_are_those_in_tuples(flights):
+    rows = [*traffic(np.random.default_rng(5), 2000, empty=0.4)]
+    mine, others = [each.canary for each in rows], [each.stable for each in rows]
+    merged = replace(flights, bins=tuple(range(len(flights.shares))))
+    for expected, (one, other) in (
+        (flights, (mine, others)),
+        (merged, [fold_predictions(each, flights.bins) for each in (mine, others)]),
+    ):
+        found = prediction_shift.shift_evidence(expected, np.array(one), np.array(other), 0.05)
+        assert found == prediction_shift.shift_evidence(flights, mine, others, 0.05)
+        assert found == prediction_shift.shift_evidence(expected, one, other, 0.05)
+    with pytest.raises(ValueError, match="bins of the expected"):
+        prediction_shift.shift_evidence(flights, np.ones((3, 7)), None, 0.05)

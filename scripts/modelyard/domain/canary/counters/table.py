@@ -57,6 +57,10 @@ class CountSeries:
         found: NDArray[np.float64] = self.values[:, self.places[name]]
         return found
 
+    def columns(self, places: list[int]) -> NDArray[np.float64]:
+        """Counters by their columns at each sample; not a copy where these follow each other."""
+        return _columns_of(self.values, places)
+
     def sum_of(self, names: Sequence[str]) -> list[float]:
         """The sum of these counters at each sample."""
         found: list[float] = self.values[:, [self.places[name] for name in names]].sum(1).tolist()
@@ -106,13 +110,10 @@ class CounterTable:
         names = self.last(kind)
         if not names:
             return CountSeries()
-        columns = [self.columns[kind][name] for name in names]
-        start, end = columns[0], columns[-1] + 1
-        # Most often all of a kind, and so a part of the table that need not be copied.
-        is_whole = columns == [*range(start, end)]
         return CountSeries(
             places={name: place for place, name in enumerate(names)},
-            values=self.values[:, start:end] if is_whole else self.values[:, columns],
+            # Most often all of a kind.
+            values=_columns_of(self.values, [self.columns[kind][name] for name in names]),
         )
 
     def last(self, kind: str) -> dict[str, float]:
@@ -146,7 +147,8 @@ def read_counters(counts: Sequence[Counts | None]) -> CounterTable:
     found["predictions"] = [_by_place(each.predictions) for each in there]
     found["rows"] = [{"": each.rows} for each in there]
     found["refusals"] = [_refusals(each) for each in there]
-    names = {kind: _names_of(each, _SINGLE.get(kind, ())) for kind, each in found.items()}
+    listed = {kind: _list_names(each) for kind, each in found.items()}
+    names = {kind: _names_of(each, _SINGLE.get(kind, ())) for kind, each in listed.items()}
     size, columns = 0, dict[str, dict[str, int]]()
     for kind, each in names.items():
         columns[kind] = {name: size + place for place, name in enumerate(each)}
@@ -156,7 +158,8 @@ def read_counters(counts: Sequence[Counts | None]) -> CounterTable:
     for kind, each in names.items():
         if each:
             part = slice(columns[kind][each[0]], columns[kind][each[-1]] + 1)
-            _fill(values[:, part], known[:, part], rows, found[kind], each)
+            filled = values[:, part], known[:, part]
+            _fill(*filled, [*zip(rows, found[kind], listed[kind], strict=True)], each)
     is_readable = (np.isfinite(values) & (values >= 0)).all(axis=1)
     is_readable &= np.isin(np.arange(len(counts)), rows)
     return CounterTable(
@@ -164,12 +167,22 @@ def read_counters(counts: Sequence[Counts | None]) -> CounterTable:
     )
 
 
-def _names_of(found: Sequence[Mapping[str, float]], first: Sequence[str]) -> list[str]:
-    """All names that occur, after these."""
-    every, last = dict.fromkeys(first), list[str]()
+def _list_names(found: Sequence[Mapping[str, float]]) -> list[list[str]]:
+    """The names of each sample; one list for samples that follow each other and have the same."""
+    listed, last = list[list[str]](), list[str]()
     for each in found:
         # Nearly all samples have the same names: hundreds of names in hundreds of samples.
         if (names := [*each]) != last:
+            last = names
+        listed.append(last)
+    return listed
+
+
+def _names_of(listed: Sequence[list[str]], first: Sequence[str]) -> list[str]:
+    """All names that occur, after these."""
+    every, last = dict.fromkeys(first), list[str]()
+    for names in listed:
+        if names is not last:
             every |= dict.fromkeys(names)
             last = names
     return [*every]
@@ -178,18 +191,26 @@ def _names_of(found: Sequence[Mapping[str, float]], first: Sequence[str]) -> lis
 def _fill(
     values: NDArray[np.float64],
     known: NDArray[np.bool_],
-    rows: Sequence[int],
-    found: Sequence[Mapping[str, float]],
+    found: Sequence[tuple[int, Mapping[str, float], list[str]]],
     names: list[str],
 ) -> None:
-    """The counters of one kind, in the rows that have the release."""
-    for row, each in zip(rows, found, strict=True):
-        if [*each] == names:
+    """The counters of one kind, of the row, the counters and the names of each sample."""
+    last, is_whole = names, True
+    for row, each, listed in found:
+        if listed is not last:
+            last, is_whole = listed, listed == names
+        if is_whole:
             values[row] = np.fromiter(each.values(), np.float64, len(names))
             known[row] = True
         elif each:
             values[row] = [*map(each.get, names, repeat(0.0))]
             known[row] = [*map(each.__contains__, names)]
+
+
+def _columns_of(values: NDArray[np.float64], places: list[int]) -> NDArray[np.float64]:
+    """Columns of a table; a part of it where they follow each other, which need not be copied."""
+    start, end = (places[0], places[-1] + 1) if places else (0, 0)
+    return values[:, start:end] if places == [*range(start, end)] else values[:, places]
 
 
 def _by_place(histogram: Sequence[float]) -> Mapping[str, float]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from modelyard.domain.canary.arms import Arm
+from modelyard.domain.canary.arms import Arm, Histograms
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
-    Histograms,
     ShiftEvidence,
     added_by_bin,
     fold_predictions,

@@ -10,11 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.domain.canary.arms import Arm
+from modelyard.domain.canary.arms import Arm, Histograms
 from modelyard.domain.canary.design_effect import design_effects
 from modelyard.domain.canary.prediction_shift import (
     ExpectedPredictions,
-    Histograms,
     ShiftEvidence,
     added_by_bin,
 )
@@ -222,8 +221,7 @@ class _Both:
 
     def parts(self, looks: NDArray[np.bool_]) -> tuple[Histograms, Histograms]:
         """What was counted of both in some looks alone."""
-        mine, others = (counts_of_looks(each, looks) for each in (self.canary, self.stable))
-        return mine.tolist(), others.tolist()
+        return counts_of_looks(self.canary, looks), counts_of_looks(self.stable, looks)
 
 
 def _was_off(both: _Both, least_rows: float) -> Finding | None:

@@ -233,16 +233,16 @@ def _noise_of(test: PredictionTest) -> Callable[[float], float]:
 def _arm_of(arm: Arm, promise: SegmentPromise) -> Arm:
     """The arm with the predictions of the segment alone, in the bins of what is expected."""
     names = _names_of_cell(promise.column, promise.cell, promise.bins)
-    counted = [
+    # Whole numbers, whose sums are exact in any order.
+    counted = sorted(
         (place, merged)
         for name, merged in zip(names, promise.expected.bins, strict=True)
         if (place := arm.segments.places.get(name)) is not None
-    ]
+    )
     places, merged_bins = np.array(counted, dtype=np.intp).reshape(-1, 2).T
-    # Whole numbers, whose sums are exact in any order.
     merging = merged_bins[:, None] == np.arange(len(promise.expected.shares))
-    rows = arm.segments.values[:, places] @ merging.astype(np.float64)
-    return replace(arm, predictions=tuple(map(tuple, rows.tolist())))
+    rows = arm.segments.columns(places.tolist()) @ merging.astype(np.float64)
+    return replace(arm, predictions=rows)
 
 
 def _merged(expected: ExpectedPredictions) -> ExpectedPredictions:

@@ -29,6 +29,10 @@ FORGOTTEN = 80.0
 e^-80 is 35 digits away."""
 
 _CHUNK = 100_000
+_ONE_THREAD = 2**18
+"""Multiplications up to which OpenBLAS takes one thread; with more, threads wait for each other."""
+
+_TILE = 8  # rows that OpenBLAS computes together, so that parts have the digits of the whole
 _LIKELY = 16  # bets that show what the greatest will be
 _GROWTH = 4  # of the looks until bets are left out, from one time to the next
 
@@ -61,7 +65,7 @@ def evidence_of_bets(
         return NO_EVIDENCE
     canary = sum_ranges(canary, ranges)
     if stable is None:
-        gains = _gains_alone(canary @ sets.T, canary.sum(axis=1), sets @ shares + radius)
+        gains = _gains_alone(_times(canary, sets), canary.sum(axis=1), sets @ shares + radius)
         return _evidence(_logs_of_all(gains, len(sets), most))
     pair = _Pair(kernel, shares, sets, canary, sum_ranges(stable, ranges), radius)
     return _evidence(_logs_of_living(pair, most))
@@ -71,7 +75,7 @@ def most_evidence_alone(shares: Floats, canary: Floats, *, radius: float) -> flo
     """What the evidence without stable reaches at most; quick, as it takes no logarithms."""
     sets = _sets_of(canary.shape[1])
     limits = sets @ shares + radius
-    beyond = canary @ sets.T - canary.sum(axis=1, keepdims=True) * limits
+    beyond = _times(canary, sets) - canary.sum(axis=1, keepdims=True) * limits
     # The logarithm of 1 + x is at most x, and no bet is greater than the greatest.
     capitals = (beyond * _greatest_bets(limits, np.inf)).cumsum(axis=0)
     return float(capitals.max(initial=0.0))
@@ -82,6 +86,13 @@ def _sets_of(bins: int) -> Floats:
     found = np.array(list(itertools.product((0.0, 1.0), repeat=bins))[1:-1])
     found.setflags(write=False)
     return found
+
+
+def _times(looks: Floats, sets: Floats) -> Floats:
+    """`looks @ sets.T`, in one thread and with the same digits on any number of cores."""
+    step = max(1, _ONE_THREAD // (_TILE * sets.size)) * _TILE
+    parts = [looks[at : at + step] @ sets.T for at in range(0, len(looks), step)]
+    return np.concatenate(parts) if len(parts) > 1 else looks @ sets.T
 
 
 def _evidence(logs: list[float]) -> Evidence:
@@ -203,7 +214,7 @@ class _Pair:
         before = self.stable.cumsum(axis=0) - self.stable
         seen = before.sum(axis=1, keepdims=True)
         prior = PRIOR_ROWS * (self.sets @ self.shares)
-        found: Floats = (prior + before @ self.chances.T) / (PRIOR_ROWS + seen)
+        found: Floats = (prior + _times(before, self.chances)) / (PRIOR_ROWS + seen)
         return found
 
     @cached_property
@@ -213,8 +224,7 @@ class _Pair:
 
     @cached_property
     def hits(self) -> Floats:
-        found: Floats = self.canary @ self.sets.T
-        return found
+        return _times(self.canary, self.sets)
 
     @cached_property
     def ratios(self) -> Floats:
@@ -235,7 +245,7 @@ class _Pair:
         """
         on = self.hits - self.totals[:, None] * (self.means + self.radius)
         rows = self.stable.sum(axis=1, keepdims=True)
-        against = self.means * rows - self.stable @ self.chances.T
+        against = self.means * rows - _times(self.stable, self.chances)
         found: Floats = self.greatest * (on + self.ratios[:, None] * against)
         return found
 
