@@ -18,7 +18,7 @@ from hera.workflows.models import ValueFrom
 
 PARAMETERS = ("model", "version", "attempt", "commit")
 # What model.yaml says of resources and nodes: one template serves all models.
-TRAINER_POD, SCORING_POD = "trainer-pod", "scoring-pod"
+TRAINER_POD, PROFILE_POD, SCORING_POD = "trainer-pod", "profile-pod", "scoring-pod"
 
 # The image of the runtime that the version pins, and that of the champion if it has another one.
 IMAGE, CHAMPION_IMAGE, APART = "image", "champion-image", "champion-apart"
@@ -53,7 +53,7 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
     with workflow(
         "train-and-evaluate",
         parameters=PARAMETERS,
-        pods=(TRAINER_POD, SCORING_POD),
+        pods=(TRAINER_POD, PROFILE_POD, SCORING_POD),
         defaults={IMAGE: image, CHAMPION_IMAGE: image, APART: "no"},
         deadline_seconds=43_200,
     ) as rendered:
@@ -104,6 +104,7 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
                 deadline_seconds=7200,
                 cpu="500m",
                 memory="2Gi",
+                pod=PROFILE_POD,
                 retry_killed=True,
             ),
             _step(

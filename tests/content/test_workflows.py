@@ -22,7 +22,7 @@ from modelyard.adapters.workflows.template import read_plan
 from modelyard.cli import load_command, main
 from modelyard.domain.drift.profiling.shards import MOST_SHARDS, shard_names
 from modelyard.operations.training.older_images.specs import READABLE
-from modelyard.render.resources import SCORING_POD, TRAINER_POD
+from modelyard.render.resources import PROFILE_POD, SCORING_POD, TRAINER_POD
 from unit.render.pairs import real_share
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +206,7 @@ def test_the_profile_is_split_by_a_train_that_was_asked_and_built_by_pods_of_its
     assert profile["container"]["envFrom"] == named["evaluate"]["container"]["envFrom"]
     mounted = {each["mountPath"] for each in profile["container"]["volumeMounts"]}
     assert mounted == {"/checkout", "/tmp", "/work"}  # and no key that signs
-    assert "podSpecPatch" not in profile  # no GPU and no node of a class
+    assert profile["podSpecPatch"] != train["podSpecPatch"]  # no GPU and no node of a class
 
 
 def test_the_list_of_most_shards_fits_into_a_termination_message():
@@ -367,9 +367,10 @@ def test_the_pods_that_a_model_may_change_are_parameters_of_the_workflow():
     }
     assert patched == {
         "train": f"{{{{workflow.parameters.{TRAINER_POD}}}}}",
+        "profile": f"{{{{workflow.parameters.{PROFILE_POD}}}}}",
         "champion": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
         "evaluate": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
         "verify": f"{{{{workflow.parameters.{SCORING_POD}}}}}",
     }
     defaults = {each["name"]: each.get("value") for each in spec["arguments"]["parameters"]}
-    assert {defaults[TRAINER_POD], defaults[SCORING_POD]} == {"{}"}
+    assert {defaults[each] for each in (TRAINER_POD, PROFILE_POD, SCORING_POD)} == {"{}"}

@@ -14,8 +14,13 @@ from modelyard.render.identity import Document
 TRAINER_POD = "trainer-pod"
 """The parameter of the workflow that is merged into the pod that trains."""
 
+PROFILE_POD = "profile-pod"
+"""The same of the pods that build shards of the drift profile."""
+
 SCORING_POD = "scoring-pod"
 """The same of the pods that score and verify, where the model is opened."""
+
+_PROFILE_MEMORY = 2 * 1024**3  # enough for some 200,000,000 rows
 
 _CONTAINER = "main"
 _TRAINER = "trainer"  # runs before it in the pod that trains, so the pod needs the larger of both
@@ -84,6 +89,7 @@ def step_pods(model: Model, repository: Repository) -> dict[str, str]:
         training["initContainers"] = [*_bring(model.trainer.resources), *containers]
     patches = {
         TRAINER_POD: training,
+        PROFILE_POD: _profile(model),
         SCORING_POD: _patch(_scoring_resources(model.server.resources), placement),
     }
     return {name: json.dumps(patch, sort_keys=True) for name, patch in patches.items() if patch}
@@ -91,9 +97,25 @@ def step_pods(model: Model, repository: Repository) -> dict[str, str]:
 
 def _bring(trainer: Resources) -> list[Document]:
     """The container that brings the trainer's rows; it reads them whole, as the trainer may."""
-    if parse_bytes(trainer.memory or "0") <= _TRAINING_MEMORY:
+    return _up_to(trainer, _BRING, least=_TRAINING_MEMORY)
+
+
+def _profile(model: Model) -> Document:
+    """A shard reads the same rows as the trainer, and may use what `train` has for all of them.
+
+    It asks for no more than before: as many pods of that size would not run side by side.
+    """
+    if model.drift.profile_shards == 1:  # then there are none, and an older template needs nothing
+        return {}
+    found = _up_to(model.trainer.resources, _CONTAINER, least=_PROFILE_MEMORY)
+    return {"containers": found} if found else {}
+
+
+def _up_to(trainer: Resources, name: str, *, least: int) -> list[Document]:
+    """The container with the trainer's memory as its limit, where that is more than it has."""
+    if (trainer.memory_bytes or 0) <= least:
         return []
-    return [{"name": _BRING, "resources": {"limits": {"memory": trainer.memory}}}]
+    return [{"name": name, "resources": {"limits": {"memory": trainer.memory}}}]
 
 
 def _scoring_resources(server: Resources) -> Resources:

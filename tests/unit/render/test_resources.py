@@ -111,6 +111,30 @@ def test_the_container_that_brings_rows_keeps_its_memory_beside_a_small_trainer(
     assert [each["name"] for each in asked] == ["trainer"]
 
 
+def test_a_trainer_that_asks_for_no_memory_may_ask_for_the_rest():
+    trainer = replace(MODEL.trainer, resources=Resources(cpu="2"))
+    model = replace(MODEL, trainer=trainer, drift=replace(MODEL.drift, profile_shards=2))
+    found = step_pods(model, Repository())
+    asked = json.loads(found["trainer-pod"])["initContainers"]
+    assert found.keys() == {"trainer-pod"}
+    assert asked == [{"name": "trainer", "resources": {"requests": {"cpu": "2"}, "limits": {}}}]
+
+
+@pytest.mark.parametrize(
+    ("memory", "shards", "limit"),
+    [("6Gi", 2, "6Gi"), ("6Gi", 1, None), ("2Gi", 2, None), (None, 2, None)],
+)
+def test_a_shard_of_the_profile_may_use_the_memory_of_the_trainer(memory, shards, limit):
+    trainer = replace(MODEL.trainer, resources=Resources(memory=memory, gpu=1), placement="gpu")
+    model = replace(MODEL, trainer=trainer, drift=replace(MODEL.drift, profile_shards=shards))
+    found = step_pods(model, Repository(placements=(GPUS,)))
+    assert ("profile-pod" in found) == (limit is not None)
+    if limit:  # and neither its GPU nor its nodes
+        assert json.loads(found["profile-pod"]) == {
+            "containers": [{"name": "main", "resources": {"limits": {"memory": limit}}}]
+        }
+
+
 @pytest.mark.parametrize(("memory", "expected"), [("6Gi", "7168Mi"), ("1Gi", None)])
 def test_steps_that_open_the_model_have_a_servers_memory_and_their_own(memory, expected):
     asked = replace(MODEL, server=Server(resources=Resources(memory=memory)))

@@ -166,11 +166,12 @@ def out_of_memory(node: Mapping[str, Any], pod: Object) -> str:
     if "OOMKilled" not in str(node.get("message") or ""):
         return ""
     step = str(node.get("displayName") or "").partition("(")[0]
-    key = {"train": "trainer", "evaluate": "server", "verify": "server"}.get(step)
+    key = {
+        **dict.fromkeys(("train", "profile"), "trainer"),
+        **dict.fromkeys(("evaluate", "verify"), "server"),
+    }.get(step)
     limit = memory_limit(pod, "main") or "what its node has"
     todo = f": raise {key}.resources.memory in model.yaml" if key else ""
-    if step == "profile":  # its pods have one limit for all models
-        todo = ": with drift.profile_shards: 1 in model.yaml it is that of trainer.resources.memory"
     return f"it used more memory than {limit}{todo}"
 
 
