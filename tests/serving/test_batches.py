@@ -68,10 +68,46 @@ def run(body: Callable[[Batches, Recorded], Awaitable[None]], queue: int = 100) 
 
 
 async def begin(batches: Batches, *requests: InferenceRequest) -> list[asyncio.Task[Any]]:
-    """Tasks that have joined the queue, or were refused."""
-    tasks = [asyncio.create_task(batches.scores(each)) for each in requests]
+    """Tasks that have joined the queue, or were refused; the first is being scored."""
+    first = asyncio.create_task(batches.scores(requests[0]))
+    while not batches.busy_seconds:  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(batches.scores(each)) for each in requests[1:]]
     await asyncio.sleep(0)
-    return tasks
+    return [first, *others]
+
+
+def test_requests_that_come_at_the_same_moment_share_one_call_of_an_idle_model():
+    async def body(batches: Batches, model: Recorded) -> None:
+        async def come_a_turn_later() -> Any:
+            await asyncio.sleep(0)
+            return await batches.scores(request(3))
+
+        together = (batches.scores(request(1)), batches.scores(request(2)), come_a_turn_later())
+        found = [scores.tolist() for scores in await asyncio.gather(*together)]
+        assert found == [[2], [4], [6]]
+
+    assert run(body).calls == [3]
+
+
+def test_more_requests_at_one_moment_than_may_wait_are_called_and_not_refused():
+    async def body(batches: Batches, model: Recorded) -> None:
+        asked = [batches.scores(request(value)) for value in range(5)]
+        *found, refused = await asyncio.gather(*asked, return_exceptions=True)
+        assert [scores.tolist() for scores in found] == [[0], [2], [4], [6]]  # type: ignore[union-attr]
+        assert isinstance(refused, OverloadedError)
+
+    assert run(body, queue=2).calls == [2, 2]
+
+
+def test_what_may_only_find_an_idle_model_is_refused_when_a_request_has_just_come():
+    async def body(batches: Batches, model: Recorded) -> None:
+        asked = batches.scores(request(1)), batches.scores(request(2), only_if_idle=True)
+        found, refused = await asyncio.gather(*asked, return_exceptions=True)
+        assert found.tolist() == [2]  # type: ignore[union-attr]
+        assert isinstance(refused, OverloadedError)
+
+    run(body)
 
 
 def test_a_request_that_finds_the_model_idle_is_scored_alone_and_at_once():
