@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
 from modelyard.adapters.workflows.plan import Retry
+from modelyard.commands import step
 from modelyard.domain.promotion.actions import GiveUpTraining, RetryTraining, StartTraining
 from modelyard.domain.promotion.training_workflows import plan_trainings
 from modelyard.domain.promotion.world import Run
@@ -71,6 +73,34 @@ def test_what_the_world_does_is_no_defect(job, fault):
     with pytest.raises(type(fault)):
         run_step("fetch", fail, job)
     assert f"w/{CRASH}" not in job.store.files
+
+
+STEPS = {
+    "fetch": "fetch.fetch_inputs",
+    "train": "train.train_model",
+    "profile": "profile.build.put_shard",
+    "champion": "evaluate.score_champion",
+    "evaluate": "evaluate.score_held_out_sets",
+    "verify": "verify.verify_server",
+    "record": "record.record_training",
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_command_of_every_step_stores_its_defect(job, name, monkeypatch):
+    def crash(*_: object, **__: object) -> None:
+        raise AttributeError("no")
+
+    monkeypatch.setattr(step, "_job", lambda *_: job)
+    monkeypatch.setattr(f"modelyard.operations.training.{STEPS[name]}", crash)
+    options = {"model": "m", "version": "v2", "commit": "0" * 40, "run": "w"}
+    options |= {"shard": "1-of-2"} if name == "profile" else {}
+    words = [f"--{key}={value}" for key, value in options.items()]
+
+    done = CliRunner().invoke(step.step, [name, *words], obj=job.services)
+
+    assert isinstance(done.exception, StepCrash)
+    assert f"step {name} crashed: AttributeError: no" in job.store.files[f"w/{CRASH}"].decode()
 
 
 def crashed(attempt: int, sim: Simulated) -> None:

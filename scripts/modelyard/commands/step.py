@@ -215,9 +215,10 @@ def verify(services: Services, /, **options: Any) -> None:
 @pass_services
 def record(services: Services, /, **options: Any) -> None:
     """Log the run, register the version, and store the outcome."""
+    from modelyard.operations.training.job import run_step
     from modelyard.operations.training.record import record_training as run
 
-    run(_job(services, options))
+    run_step("record", run, _job(services, options))
 
 
 @step.command()

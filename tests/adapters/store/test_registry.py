@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -145,6 +147,39 @@ def test_a_broken_database_cannot_answer(tmp_path):
     ):
         with pytest.raises(CannotAnswer, match=f"^MLflow at {broken.uri}: "):
             ask()
+
+
+class Page(BaseHTTPRequestHandler):
+    """What a proxy answers in MLflow's place."""
+
+    def do_GET(self) -> None:
+        """Answer 200, with a page."""
+        page = b"<html>Please sign in</html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    do_POST = do_GET  # noqa: N815 - of the standard library
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_page_in_mlflows_place_is_no_answer(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        proxied = Registry(f"http://127.0.0.1:{server.server_port}", tmp_path)
+        for ask in (
+            lambda: proxied.read_aliases("m"),
+            lambda: proxied.log_run("m", RUN),
+            lambda: proxied.register_version(
+                "m", version="v1", artifact="a", source="s", run_id="r"
+            ),
+        ):
+            with pytest.raises(CannotAnswer, match=f"^MLflow at {proxied.uri}: "):
+                ask()
+        server.shutdown()
 
 
 def test_a_version_that_was_deleted_is_registered_again_and_takes_its_alias(registry):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,8 @@ class Registry:
 
         try:
             yield self._client
-        except (MlflowException, SQLAlchemyError) as error:
+        # A proxy in between may answer with a page of its own.
+        except (MlflowException, SQLAlchemyError, JSONDecodeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CannotAnswer(
                 f"MLflow at {self._shown}: {why}", hint="check `tracking_uri` in modelyard.yaml"
