@@ -63,7 +63,7 @@ def readable_specs(image: str, arguments: list[str]) -> UserContainer:
         env=[*environment_of(image, None)],
         env_from=[SECRET],
         security_context=UNPRIVILEGED,
-        resources=Resources(cpu_request="50m", memory_request="128Mi", memory_limit="512Mi"),
+        resources=Resources(cpu_request="50m", memory_request="128Mi", memory_limit="1Gi"),
         volume_mounts=MOUNTS,
     )
 

@@ -57,6 +57,12 @@ _inputs_option = click.option(
 
 
 def _job(services: Services, options: dict[str, Any]) -> Any:
+    job = _unchecked_job(services, options)
+    job.catalog.require_version(job.model_name, job.version, where=job.commit[:10])
+    return job
+
+
+def _unchecked_job(services: Services, options: dict[str, Any]) -> Any:
     from modelyard.operations.training.job import Job
 
     model_name = options.pop("model")
@@ -71,9 +77,7 @@ def _job(services: Services, options: dict[str, Any]) -> Any:
             "has is compared with nothing",
             err=True,
         )
-    job = Job(services=services, store=store_of(services), model_name=model_name, **options)
-    job.catalog.require_version(job.model_name, job.version, where=job.commit[:10])
-    return job
+    return Job(services=services, store=store_of(services), model_name=model_name, **options)
 
 
 @step.command()
@@ -110,7 +114,8 @@ def specs(services: Services, /, *, name: str, schemas: Path, **options: Any) ->
     """In a pod: leave the specs as the image of its step can read them."""
     from modelyard.operations.training.older_images.specs import leave_readable
 
-    leave_readable(_job(services, options), name, schemas)
+    # Not checked: that reads the specs of all models, which an image that is not older needs not.
+    leave_readable(_unchecked_job(services, options), name, schemas)
 
 
 @step.command()
