@@ -157,6 +157,7 @@ clean: ## remove the output of demo and tests, but not .venv
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache
 
 $(STAMP): requirements.lock requirements-uv.lock pyproject.toml
+	@echo "installing the packages of requirements.lock into $(VENV): a minute, or more on a slow line"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --require-hashes -r requirements-uv.lock
 	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock requirements-uv.lock

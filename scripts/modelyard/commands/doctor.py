@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.commands.options import output_option, pass_root
 from modelyard.commands.output.terminal import make_console, print_json, print_line
-from modelyard.domain.specs.repository import ForgeKind
+from modelyard.domain.specs.repository import ForgeKind, WorkflowsKind
 from modelyard.errors import Refused, YardError
 from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.services import repository_of, services_for
 from modelyard.ports import Services
 
 if TYPE_CHECKING:
-    from modelyard.operations.doctor.runner import CheckResult
+    from modelyard.operations.doctor.runner import Check, CheckResult
     from modelyard.operations.workspace import Workspace
 
 # The words of schemas/output/doctor.schema.json, which programs read.
@@ -33,10 +35,10 @@ def doctor(root: Path, *, output: str) -> None:
 
     Exit 3 if a check fails. The command or edit that fixes it is printed below it.
     """
-    from modelyard.operations.doctor.checks import CHECKS, HOSTED_ONLY
+    from modelyard.operations.doctor.checks import CHECKS
     from modelyard.operations.doctor.runner import Checkout, State, run_doctor
 
-    left_out = frozenset() if _is_hosted(root) else HOSTED_ONLY
+    left_out = _of_what_is_not_used(root)
     checks = {check: needs for check, needs in CHECKS.items() if check not in left_out}
     results = run_doctor(Checkout(root, _opener(root)), checks)
     failed = sum(each.state is State.FAILED for each in results)
@@ -67,11 +69,23 @@ def gc(root: Path) -> None:
         )
 
 
-def _is_hosted(root: Path) -> bool:
+def _of_what_is_not_used(root: Path) -> set[Check]:
+    """The checks that would find nothing wrong with something that is not there."""
+    from modelyard.operations.doctor import checks, workflow_checks
+
+    found: set[Check] = set()
+    if not os.environ.get(PRELOADED):
+        found.add(checks.the_preloaded_process_listens)
+    given = click.get_current_context().obj
     try:
-        return repository_of(root).forge is not ForgeKind.LOCAL
+        repository = given.repository if isinstance(given, Services) else repository_of(root)
     except YardError:  # a check of its own says so
-        return False
+        return found | checks.HOSTED_ONLY
+    if repository.forge is ForgeKind.LOCAL:
+        found |= checks.HOSTED_ONLY
+    if repository.runs_workflows is not WorkflowsKind.AIRFLOW:
+        found.add(workflow_checks.airflow_runs_the_workflows)
+    return found
 
 
 def _opener(root: Path) -> Callable[[], Workspace]:

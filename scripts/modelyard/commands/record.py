@@ -41,9 +41,15 @@ def record(services: Services, /, *, model: str, version: str, output: str, dry_
             if isinstance(action, ProposeRecord) and action.record.version == version
         ]
         if not wanted:
+            run = world.runs.get(version)
+            is_running = run is not None and not run.is_over
             raise CannotAnswer(
-                f"{model} {version} has no record, and no finished workflow to make one from",
-                hint=f"modelyard reconcile {model} --wait",
+                f"{model} {version} has no record yet: its training is running"
+                if is_running
+                else f"{model} {version} has no record, and no finished workflow to make one from",
+                hint=f"modelyard status {model}"
+                if is_running
+                else f"modelyard reconcile {model} --wait",
             )
         known = wanted[0].record
         if not dry_run:

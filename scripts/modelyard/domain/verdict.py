@@ -12,6 +12,9 @@ BASELINE = "baseline"
 LOOKS_MISSING = "looks_missing"
 """The number of a judge's verdict that says how many more looks with answers it needs, if any."""
 
+NOT_ASKED = "no request answered yet"
+"""The reason of a judge's verdict of a release that nobody asked."""
+
 
 class Outcome(StrEnum):
     """The three outcomes; `inconclusive` is never a pass."""

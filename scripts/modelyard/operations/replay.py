@@ -110,7 +110,8 @@ def _open_traffic(
             elsewhere = whose_servers(workspace_of(services), where)
             raise CannotAnswer(
                 f"{where} has no server of {plan.model} here{elsewhere}",
-                hint="`modelyard status` lists releases; `modelyard watch --once` starts servers",
+                hint=f"`modelyard status {plan.model}` lists its releases; `modelyard watch` "
+                f"starts their servers, and says when they are ready",
             )
         yield traffic
 

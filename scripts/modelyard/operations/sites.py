@@ -189,12 +189,15 @@ def require_servers(workspace: Workspace, environment: str) -> None:
 
 
 def whose_servers(workspace: Workspace, environment: str) -> str:
-    """Who runs an environment's servers, for a message about servers that are not here."""
+    """Which other site runs an environment's servers, for a message about what is not here."""
     try:
-        owner = read_standing(workspace).owners.get(environment)
+        standing = read_standing(workspace)
     except YardError:
         return ""
-    return f"; {environment} is run by {describe_owner(owner)}" if owner is not None else ""
+    owner = standing.owners.get(environment)
+    if owner is None or standing.owns(environment):
+        return ""
+    return f"; {environment} is run by {describe_owner(owner)}"
 
 
 def tell_standing(workspace: Workspace, standing: Standing, report: Callable[[str], None]) -> None:

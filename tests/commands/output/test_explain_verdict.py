@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from modelyard.commands.output.formatting import SECONDS_OF_A_LOOK, explain_verdict
 from modelyard.domain.promotion.facts import ReleaseFacts
-from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.domain.verdict import NOT_ASKED, Outcome, Verdict
 from modelyard.operations.watch.loop import JUDGED_SECONDS
 
 RUNNING = ReleaseFacts(release="sha256:a")
@@ -22,6 +22,12 @@ def test_missing_looks_are_told_as_minutes_with_traffic():
     (line,) = explain_verdict(undecided(1), RUNNING)
     assert "about 1 more minute," in line
     assert list(explain_verdict(undecided(), RUNNING)) == []
+
+
+def test_a_release_without_traffic_is_told_how_to_get_some():
+    verdict = Verdict(outcome=Outcome.INCONCLUSIVE, reason=NOT_ASKED)
+    (line,) = explain_verdict(verdict, RUNNING)
+    assert "modelyard replay" in line
 
 
 def test_a_look_is_as_long_as_the_watchers_pause():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from modelyard.adapters.git.names import safe_line
 from modelyard.commands.output.terminal import print_json, print_line, print_lines
 from modelyard.domain.harmless_text import harmless_line, harmless_lines, unescape_markdown
-from modelyard.domain.verdict import LOOKS_MISSING, Outcome
+from modelyard.domain.verdict import LOOKS_MISSING, NOT_ASKED, Outcome
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -159,6 +159,8 @@ def explain_verdict(verdict: Verdict, facts: ReleaseFacts) -> Iterator[str]:
     if facts.release in facts.verified:
         when = f", judged at {facts.judged_at:%Y-%m-%d %H:%M:%S} UTC" if facts.judged_at else ""
         yield f"this release is verified already{when}; this verdict decides nothing any more"
+    elif verdict.reason == NOT_ASKED:
+        yield "send it traffic, such as with modelyard replay, and ask again"
     elif verdict.outcome is Outcome.INCONCLUSIVE and LOOKS_MISSING in verdict.numbers:
         looks = verdict.numbers[LOOKS_MISSING]
         minutes = max(1, math.ceil(looks * SECONDS_OF_A_LOOK / 60))

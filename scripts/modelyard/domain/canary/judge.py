@@ -36,7 +36,7 @@ from modelyard.domain.canary.shadow.findings import (
 from modelyard.domain.canary.shadow.pairs import keep_pairs_of
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
-from modelyard.domain.verdict import LOOKS_MISSING, Outcome, Verdict
+from modelyard.domain.verdict import LOOKS_MISSING, NOT_ASKED, Outcome, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     canary = count_arm(samples, evidence.canary, is_new=True)
     stable = _stable_arm(samples, evidence.stable, canary)
     if not _is_asked(canary):
-        return Verdict(outcome=Outcome.INCONCLUSIVE, reason="no request answered yet")
+        return Verdict(outcome=Outcome.INCONCLUSIVE, reason=NOT_ASKED)
     metrics = [*_request_metrics(samples, canary, stable, evidence, policy)]
     share = evidence.share if stable is not None else None
     # Bonferroni: each metric gets its part of alpha, so that all together fail with alpha at most.

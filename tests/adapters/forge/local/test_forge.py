@@ -528,6 +528,9 @@ def test_refuses_to_open_a_branch_that_is_not_there_or_brings_nothing(git, forge
 
     with pytest.raises(Refused, match="origin has no branch nowhere"):
         forge.open_branch("nowhere", title="x", body="", author="ann")
+    with pytest.raises(Refused) as refused:
+        forge.open_branch("samee", title="x", body="", author="ann")
+    assert refused.value.hint == "git push origin samee; or did you mean same?"
     with pytest.raises(Refused, match="nothing to change"):
         forge.open_branch("same", title="x", body="", author="ann")
 

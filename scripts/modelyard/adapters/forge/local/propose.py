@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 
 from modelyard.adapters.forge.local.room import Updates, find_blockers
 from modelyard.adapters.forge.local.snapshot import BRANCHES, ForgeSnapshot, StoredPull
@@ -164,7 +165,9 @@ def propose_branch(
     head = snapshot.branch_head(branch)
     if head is None:
         where = writer.remote.remote
-        raise Refused(f"{where} has no branch {branch}", hint=f"git push {where} {branch}")
+        close = get_close_matches(branch, snapshot.branches(), n=1)
+        hint = f"git push {where} {branch}" + (f"; or did you mean {close[0]}?" if close else "")
+        raise Refused(f"{where} has no branch {branch}", hint=hint)
     main = snapshot.main_head()
     writer.remote.ensure_commits([head])
     if writer.git.is_ancestor(head, main):

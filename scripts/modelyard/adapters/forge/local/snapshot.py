@@ -107,6 +107,10 @@ class ForgeSnapshot:
         """The commit of a branch, or None when there is no such branch."""
         return self.refs.get(BRANCHES + branch)
 
+    def branches(self) -> list[str]:
+        """The names of all branches."""
+        return [ref.removeprefix(BRANCHES) for ref in self.refs if ref.startswith(BRANCHES)]
+
     def free_number(self) -> int:
         """The next number; creating its ref decides which process gets it."""
         number = max(self.pull_numbers(), default=0) + 1
