@@ -10,6 +10,23 @@ RELEASE_HEADER = "x-modelyard-release"
 """The header in which a server names the release that it was started for."""
 
 
+def server_variables(
+    *, workers: int, stuck_after: float, shadow: float, shadow_to: Iterable[str]
+) -> dict[str, str]:
+    """The variables of a pod that say the rest: the image of a release may be an older one.
+
+    It ends with "no such option" for an option that it does not know, and ignores a variable. So
+    only what a server can do without goes this way, and each option of `modelyard serve` that is
+    newer than version 0.1 does: a default is no variable, as below.
+    """
+    found = {"WORKERS": str(workers)} if workers != 1 else {}
+    if stuck_after != STUCK_SECONDS:
+        found["STUCK_AFTER"] = f"{stuck_after:g}"
+    if shadow:
+        found |= {"SHADOW_SHARE": f"{shadow:g}", "SHADOW_TO": " ".join(shadow_to)}
+    return {f"MODELYARD_SERVE_{name}": value for name, value in found.items()}
+
+
 def server_arguments(
     *,
     model: str,

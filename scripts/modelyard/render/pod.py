@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modelyard.domain.machines.placement import GPU, Placement, find_placement
-from modelyard.domain.server_arguments import server_arguments
+from modelyard.domain.server_arguments import server_arguments, server_variables
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import environment_file
 from modelyard.domain.specs.release import Release
@@ -81,6 +83,7 @@ def pod_template(release: Release, *, model: Model, identity: Identity) -> Docum
 def _server(
     release: Release, model: Model, identity: Identity, placement: Placement | None
 ) -> Document:
+    lock: dict[str, Any] = {"lock": release.lock} if release.lock else {}
     arguments = server_arguments(
         model=release.model,
         version=release.version,
@@ -90,21 +93,26 @@ def _server(
         formats=model.artifact.accepted_formats,
         trusted_types=model.artifact.trusted_types,
         queue=model.server.queue,
-        workers=model.server.workers,
-        stuck_after=model.server.stuck_after_seconds,
         host="0.0.0.0",  # noqa: S104 - pods are reached by their address
         port=str(PORT),
         closing_file=_CLOSING,
+        **lock,
+    )
+    variables = server_variables(
+        workers=model.server.workers,
+        stuck_after=model.server.stuck_after_seconds,
         shadow=model.canary.shadow if identity.environment.joins is None else 0.0,
         shadow_to=_canaries(identity),
-        **({"lock": release.lock} if release.lock else {}),
     )
     return {
         "name": "server",
         "image": release.server_image,
         "command": ["modelyard"],
         "args": arguments,
-        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - an empty volume
+        "env": [
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - an empty volume
+            *({"name": name, "value": value} for name, value in variables.items()),
+        ],
         "ports": [{"name": "http", "containerPort": PORT}],
         # Longer than the Rollout's deadline, which takes a slow release back: a probe that killed
         # a pod on a busy node would only make it start from the beginning.

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.adapters.specs.documents import dump_documents, load_yaml
+from modelyard.cli import cli
 from modelyard.domain.specs.environment import (
     Approvals,
     Environment,
@@ -225,13 +227,51 @@ def test_the_server_is_told_what_it_must_know_to_open_the_artifact():
     assert server["args"][-3:] == ["--format=skops", "--format=onnx", "--trusted-type=a.B"]
 
 
-def test_a_queue_and_workers_of_its_own_are_arguments_of_the_server_and_the_defaults_are_none():
-    def arguments(model):
-        return rollout(model=model)["spec"]["template"]["spec"]["containers"][0]["args"]
+def server_of(**changes: Any) -> dict[str, Any]:
+    return rollout(**changes)["spec"]["template"]["spec"]["containers"][0]
 
-    named = arguments(replace(MODEL, server=Server(queue=20, workers=3, stuck_after_seconds=600)))
-    assert {"--queue=20", "--workers=3", "--stuck-after=600"} <= {*named}
-    assert arguments(replace(MODEL, server=Server())) == arguments(MODEL)
+
+def variables_of(server: Mapping[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in server["env"] if each["name"] != "HOME"}
+
+
+def test_a_queue_and_workers_of_its_own_are_told_to_the_server_and_the_defaults_are_not():
+    asked = Server(queue=20, workers=3, stuck_after_seconds=600)
+    server = server_of(model=replace(MODEL, server=asked))
+    assert "--queue=20" in server["args"]
+    assert variables_of(server) == {
+        "MODELYARD_SERVE_WORKERS": "3",
+        "MODELYARD_SERVE_STUCK_AFTER": "600",
+    }
+    assert server_of(model=replace(MODEL, server=Server())) == server_of()
+    assert variables_of(server_of()) == {}
+
+
+def test_a_server_of_an_image_of_0_1_starts_whatever_model_yaml_says(monkeypatch):
+    """It knows these options, and ends with "no such option" for any other."""
+    known = {
+        *("--model", "--version", "--release", "--artifact", "--folder", "--port", "--host"),
+        *("--format", "--trusted-type", "--queue", "--lock", "--closing-file"),
+    }
+    model = replace(
+        MODEL,
+        server=Server(queue=20, workers=3, stuck_after_seconds=600),
+        canary=replace(MODEL.canary, shadow=0.25),
+    )
+    routed = replace(PRODUCTION, rollout=replace(PRODUCTION.rollout, router=ROUTER))
+    server = server_of(model=model, environment=routed)
+    assert {word.partition("=")[0] for word in server["args"][1:]} <= known
+
+    for name, value in variables_of(server).items():
+        monkeypatch.setenv(name, value)
+    context = cli.make_context("modelyard", list(server["args"]))
+    name, serve, words = cli.resolve_command(context, list(server["args"]))
+    found = serve.make_context(name, words, parent=context).params
+    assert (found["queue"], found["workers"], found["stuck_after"]) == (20, 3, 600)
+    assert found["shadow_share"] == 0.25
+    assert found["shadow_to"] == tuple(
+        f"http://pairs-production-{name}" for name in ("shadow", "next")
+    )
 
 
 def test_the_time_to_decide_changes_neither_pods_nor_steps():
@@ -421,20 +461,20 @@ def test_stable_copies_requests_to_a_service_that_only_a_joined_canary_has():
     shadowed = replace(MODEL, canary=replace(MODEL.canary, shadow=0.1))
     canary = replace(RELEASE, environment="canary")
 
-    def shadow_arguments(**changes: Any) -> list[str]:
-        server = rollout(**changes)["spec"]["template"]["spec"]["containers"][0]
-        return [each for each in server["args"] if "shadow" in each]
+    def shadow_variables(**changes: Any) -> list[str]:
+        found = variables_of(server_of(**changes))
+        return [each for name, value in found.items() if "SHADOW" in name for each in value.split()]
 
     routed = replace(PRODUCTION, rollout=replace(PRODUCTION.rollout, router=ROUTER))
-    address = "--shadow-to=http://pairs-production"
-    assert shadow_arguments(model=shadowed) == ["--shadow-share=0.1", f"{address}-shadow"]
+    address = "http://pairs-production"
+    assert shadow_variables(model=shadowed) == ["0.1", f"{address}-shadow"]
     # Only a router has a Service of the next release's pods alone.
-    assert shadow_arguments(model=shadowed, environment=routed)[1:] == [
+    assert shadow_variables(model=shadowed, environment=routed)[1:] == [
         f"{address}-shadow",
         f"{address}-next",
     ]
-    assert shadow_arguments(release=canary, model=shadowed, environment=CANARY) == []
-    assert shadow_arguments() == []
+    assert shadow_variables(release=canary, model=shadowed, environment=CANARY) == []
+    assert shadow_variables() == []
     services = rendered(canary, model=shadowed, environment=CANARY)["services.yaml"]
     (copies,) = [each for each in services if each["metadata"]["name"].endswith("-shadow")]
     assert copies["metadata"]["name"] == "pairs-production-shadow"
