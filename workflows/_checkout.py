@@ -39,11 +39,12 @@ MOUNTS = [
     VolumeMount(name="work", mount_path=WORK),
 ]
 
-# An image that has no such folder reads the specs as they are.
-_PACKAGE = "import modelyard; print(modelyard.__path__[0])"
+# Without `$(...)`, in which Kubernetes looks for a variable. An image that has no such folder reads
+# the specs as they are.
+_COPY = f'shutil.copytree(modelyard.__path__[0] + "/schemas", "{SCHEMAS}")'
 _CLONE_AND_KEEP = f"""\
 git clone --quiet "$REPOSITORY" {CHECKOUT} || exit
-cp -r "$(python -c '{_PACKAGE}')/schemas" {SCHEMAS} || true
+python -c 'import modelyard, shutil; {_COPY}' || true
 """
 
 
