@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 from built_once import PLACE, built_once, share_what_is_built
 from modelyard.adapters.store.registry import Registry
+from modelyard.serving.formats import skops_file
 
 if TYPE_CHECKING:
     from fakes.github import FakeGitHub
@@ -109,6 +111,14 @@ def complete_registries() -> Iterator[None]:
     client.__set_name__(Registry, "_client")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Registry, "_client", client)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_import_of_skops() -> Iterator[None]:
+    """The thread that pytest-xdist has in each worker imports nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(skops_file, "threading", SimpleNamespace(active_count=lambda: 1))
         yield
 
 
