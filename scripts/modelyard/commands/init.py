@@ -73,12 +73,13 @@ def init(
 
 
 def _write_yard(directory: Path, wheel: Path | None, *, dry_run: bool) -> None:
-    from modelyard.operations.content.new_yard import write_yard, yard_files
+    from modelyard.operations.content.new_yard import refuse_what_is_there, write_yard, yard_files
     from modelyard.operations.content.toolkit_lock import TOOLKIT_LOCK, read_wheel
 
     pinned = read_wheel(wheel)
     files = yard_files(pinned)
     if dry_run:
+        refuse_what_is_there(directory)
         for name in sorted(files):
             print_line(f"would write: {name}")
         raise click.exceptions.Exit(Refused.exit_code)

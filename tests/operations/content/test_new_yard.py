@@ -133,10 +133,12 @@ def test_a_folder_with_files_is_left_alone(tmp_path, wheel):
     (tmp_path / "yard").mkdir()
     (tmp_path / "yard" / "mine.txt").write_text("irreplaceable")
 
-    said = modelyard("init", tmp_path / "yard", "--wheel", wheel)
+    for words in ((), ("--dry-run",)):
+        said = modelyard("init", tmp_path / "yard", "--wheel", wheel, *words)
 
-    assert said.exit_code == 3
-    assert "is not empty: a new yard overwrites nothing" in said.output
+        assert said.exit_code == 3
+        assert "is not empty: a new yard overwrites nothing" in said.output
+        assert "would write" not in said.output
     assert [file.name for file in tmp_path.rglob("*")] == ["yard", "mine.txt"]
 
 

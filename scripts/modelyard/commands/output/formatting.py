@@ -30,6 +30,7 @@ _HEADING = re.compile(r"#{1,6} ")
 
 _KILO = 1000
 _GAP, _SMALL_GAP = 3, 2  # columns of a terminal that rich needs beside a cell
+_SHORT = 10  # columns that a cell gets beyond its longest word before sentences share the rest
 
 SECONDS_OF_A_LOOK = 5
 """From one of the watcher's samples of a judged release to the next."""
@@ -86,8 +87,9 @@ def _choose_widths(columns: Sequence[Sequence[str]], width: int) -> tuple[list[i
         return free, True
     # The least first: a time on one line is worth more than a shorter sentence.
     found = dict(enumerate(words))
-    for place in sorted(found, key=lambda each: lines[each] - words[each]):
-        more = min(lines[place] - words[place], spare)
+    for done, place in enumerate(sorted(found, key=lambda each: lines[each] - words[each])):
+        share = max(spare // (len(words) - done), min(spare, _SHORT))
+        more = min(lines[place] - words[place], share)
         found[place], spare = words[place] + more, spare - more
     return list(found.values()), gap == _SMALL_GAP
 

@@ -60,6 +60,15 @@ def start_idle(files: dict[str, bytes]) -> dict[str, bytes]:
     return {**files, _DRIFT: idle}
 
 
+def refuse_what_is_there(folder: Path) -> None:
+    """Raise `Refused` if the folder of a new yard holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Refused(
+            f"{folder} is not empty: a new yard overwrites nothing",
+            hint="choose another folder; modelyard init --forge sets up the forge of a checkout",
+        )
+
+
 def write_yard(folder: Path, files: dict[str, bytes]) -> None:
     """Write the files into a folder that is empty or not there yet; all of them or none.
 
@@ -67,11 +76,7 @@ def write_yard(folder: Path, files: dict[str, bytes]) -> None:
         Refused: The folder holds something.
         CannotAnswer: It cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Refused(
-            f"{folder} is not empty: a new yard overwrites nothing",
-            hint="choose another folder; modelyard init --forge sets up the forge of a checkout",
-        )
+    refuse_what_is_there(folder)
     folder = folder.resolve()  # no folder is renamed to `.`, to `..` or over a link
     above = folder.parent
     try:
