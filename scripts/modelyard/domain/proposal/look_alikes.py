@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+LIKE_DATES = "its texts look like dates"
+
 _MOST = 0.9
 _NO_VALUE = frozenset(["", "-", "--", ".", "?", "n/a", "na", "nan", "none", "null", "unknown"])
 _DAY = re.compile(
@@ -29,7 +31,7 @@ def describe_look_alike(levels: Mapping[str, int]) -> str:
     if _share(rest, _DAY) >= _MOST:
         odd = next(text for text in rest if _DAY.fullmatch(text.strip()))
         wanted = "2026-12-31 23:59" if ":" in odd else "2026-12-31"
-        return f"its texts look like dates, such as {odd}: write them as {wanted} and try again"
+        return f"{LIKE_DATES}, such as {odd}: write them as {wanted} and try again"
     if _share(rest, _NUMBER) < _MOST:
         return ""
     odd = next((text for text in rest if not _is_plain(text)), "")

@@ -30,6 +30,7 @@ from modelyard.domain.proposal.held_out import (
     name_of_split,
     split_days,
 )
+from modelyard.domain.proposal.look_alikes import LIKE_DATES
 from modelyard.domain.proposal.model import (
     ROW,
     ModelProposal,
@@ -291,6 +292,9 @@ def _warnings(proposal: ModelProposal, sides: list[pd.DataFrame]) -> Iterator[st
     for each in proposal.columns:
         if each.column is not None and each.look_alike:
             yield f"column {each.column.name}: {each.look_alike}"
+    odd = [name for name, why in proposal.left_out.items() if why.startswith(LIKE_DATES)]
+    if odd and proposal.model.data.timestamp is None:
+        yield f"no time of a row is known, so rows of any day are held out: is it {odd[0]}?"
     model, least = proposal.model, proposal.model.gate.least_clusters
     labels: list[Any] = []
     for frame, what in zip(sides, ("trains", "is held out"), strict=True):
