@@ -134,8 +134,8 @@ def test_what_is_left_out_is_counted_by_why_with_an_example(place):
         "without a label": (1, "q3"),
         "twice in the file": (1, "q1"),
         "in the file with different labels": (2, "q1 row 1"),
-        "several logged rows have this id": (1, "q2"),
-        "no logged row has this id and place": (2, "nobody"),
+        "several logged rows have this request and row": (1, "q2"),
+        "no logged row has this request and row": (2, "nobody"),
     }
 
 

@@ -97,8 +97,9 @@ def feedback(
 
     A request's id is the one its answer had, or its header x-modelyard-request; row counts from 0
     within it. What is joined is kept, for `modelyard judge` (with canary.margin_quality) and
-    `modelyard drift`. Labels that are left out are counted by why. The same file again changes
-    nothing. Exit 3 if no label of the file is joined, now or before, or a value is of another type.
+    `modelyard drift`. Labels that are left out are counted by why: a row is logged within 10 s of
+    its answer. The same file again changes nothing. Exit 3 if no label of the file is joined, now
+    or before, or a value is of another type.
     """
     from modelyard.operations.judge.feedback import deliver_labels
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _KEY = [REQUEST, ROW]
 _KNOWN = "delivered before"
 _SHOWN = 3
+_REPEATED = "several logged rows have this request and row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +120,8 @@ def _joined(
     logged = _logged(folders, labels[REQUEST].unique().tolist(), name)
     repeated = logged.duplicated(_KEY, keep=False)
     clear = logged[~repeated]
-    labels = _without(labels, logged[repeated], "several logged rows have this id", faults)
-    labels = _within(labels, clear, "no logged row has this id and place", faults)
+    labels = _without(labels, logged[repeated], _REPEATED, faults)
+    labels = _within(labels, clear, "no logged row has this request and row", faults)
     return labels.merge(clear, on=_KEY)
 
 
