@@ -49,6 +49,17 @@ def test_the_next_process_knows_it(stage, fake_github, ended):
     assert asked(fake_github, merged, closed) == 0
 
 
+def test_a_list_of_all_asks_for_none_of_them(stage, fake_github, ended):
+    """It does not show who ended them, and a repository of years has thousands."""
+    asked(fake_github)
+
+    listed = stage.desk.list(every=True)
+
+    assert [each.number for each in listed] == sorted(ended)
+    assert [str(each.state) for each in listed] == ["merged", "closed"]
+    assert asked(fake_github, *ended) == 0
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "damage",

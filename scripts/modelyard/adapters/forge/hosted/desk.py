@@ -21,13 +21,13 @@ class HostedDesk:
     pulls: HostedPulls
 
     def list(self, *, every: bool = False) -> tuple[PullRequest, ...]:
-        """See `ports.Desk`; closed ones come without what was said of them."""
+        """See `ports.Desk`; closed ones come without what was said of them, and who ended them."""
         still_open = self.pulls.open()
         if not every:
             return still_open
         closed = (
             PullRequest(**{name: getattr(each, name) for name in each.__dataclass_fields__})
-            for each in self.pulls.closed()
+            for each in self.pulls.reader.list_closed()
         )
         return tuple(sorted((*closed, *still_open), key=lambda pull: pull.number))
 
