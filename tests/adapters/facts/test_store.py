@@ -18,6 +18,7 @@ from modelyard.adapters.facts.documents import (
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
+from modelyard.domain.promotion.pulls import BrokenGlass
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Conflict, Refused
 
@@ -45,6 +46,24 @@ def test_an_incident_that_was_written_without_a_key_is_read_and_written_back_wit
     assert json.loads(document)["incidents"] == [
         {**written["incidents"][0], "at": AT.isoformat(), "key": key}
     ]
+
+
+def test_what_was_written_is_known_as_git_lists_it(store):
+    """Listing a fleet's facts again after each write would take longer than the write."""
+    olga = {"login": "olga", "person": "1", "reason": "it burns"}
+    store.write_glass(1, BrokenGlass(number=1, sha="a" * 40, issue=2, at=AT, **olga), by="olga")
+    for reason in ("bad", "worse"):
+        hold = Hold(reason=reason, by="ann", since=AT)
+        store.update_model("m", lambda _, hold=hold: ModelFacts(holds={"v2": hold}))
+    store.write_glass(1, None)
+    store.update_freeze("dev", lambda _: Freeze(reason="holidays", by="ann", since=AT))
+    store.update_freeze("dev", lambda _: None)
+
+    known = store._documents._last
+
+    assert known.commit == tip(store)
+    assert known == store._documents._list(tip(store))
+    assert "models/m.json" in known.files
 
 
 def test_facts_written_from_one_checkout_are_read_from_another(store, elsewhere):

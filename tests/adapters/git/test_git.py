@@ -267,6 +267,31 @@ def test_two_processes_racing_for_one_ref_have_one_winner(git):
     assert sorted(racer.communicate()[0] for racer in racers) == ["lost\n", "lost\n", "won\n"]
 
 
+def test_what_stands_on_main_alone_is_merged_as_it_is_and_no_process_is_started(git, monkeypatch):
+    main = commit(git, None, {"a": b"1\n", "b": b"1\n"})
+    head = commit(git, main, {"a": b"2\n", "b": None, "c/d": b"1\n"})
+    options = ("--write-tree", "-z", "--name-only", "--no-messages")
+    theirs = git.run("merge-tree", *options, main, head).stdout.decode().split("\0")[0]
+    assert (git.tree_hash(head), git.read_cut()) == (theirs, None)  # the process runs by now
+    started = []
+    monkeypatch.setattr(git, "run", lambda *words, **_: started.append(words))
+
+    assert git.merge_tree(main, head) == Merged(tree=theirs, conflicts=())
+    assert git.merge_base(main, head) == main
+    assert started == []
+
+
+def test_what_stands_on_main_and_on_something_else_is_merged_by_git(git):
+    main = commit(git, None, {"a": b"1\n"})
+    other = commit(git, None, {"b": b"1\n"})
+    tree = git.write_tree(main, {"a": b"2\n"})
+    both = {"message": "Both", "author": "Ann <ann@example.org>", "at": AT}
+    head = git.commit_tree(tree, parents=[other, main], **both)
+
+    assert git.merge_base(main, head) == main
+    assert git.merge_tree(main, head) == Merged(tree=tree, conflicts=())
+
+
 def test_disjoint_changes_merge_without_a_working_tree(git):
     base = commit(git, None, {"a": b"1", "b": b"1"})
     left, right = commit(git, base, {"a": b"2"}), commit(git, base, {"b": b"2"})

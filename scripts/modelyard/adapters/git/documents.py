@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ REST, LONGEST_REST = 4.0, 1.0
 
 PATIENCE_SECONDS = 60.0
 """How long a push is repeated: all writers of all documents share the branch."""
+
+_SHA1 = 40
 
 _KINDS = {"120000": "a symbolic link", "160000": "a submodule"}
 
@@ -128,6 +131,7 @@ class BranchDocuments:
             began = time.monotonic()
             commit = write_commits(self.refs.git.root, listing.commit, [new])
             self.refs.push_refs({self.ref: (listing.commit, commit)}, may_wait=True)
+            self._last = _followed(listing, commit, new.documents)
             self._count(time.monotonic() - began)
             return True
 
@@ -154,6 +158,33 @@ class BranchDocuments:
         if self._in_a_row % IN_A_ROW == 0:
             self._rests_until = now + min(REST * seconds, LONGEST_REST)
         self._written_at = now
+
+
+def _followed(
+    listing: Listing, commit: str, documents: Mapping[str, bytes | str | None]
+) -> Listing:
+    """What a commit holds that changed these documents of a listing: git need not list it."""
+    gone = tuple(f"{path}/" for path, content in documents.items() if content is None)
+    left = {
+        path: name
+        for path, name in listing.files.items()
+        if path not in documents and not path.startswith(gone)
+    }
+    new = {
+        path: content if isinstance(content, str) else _name_of(content, like=commit)
+        for path, content in documents.items()
+        if content is not None
+    }
+    others = {path: kind for path, kind in listing.others.items() if path not in documents}
+    return Listing(commit=commit, files={**left, **new}, others=others)
+
+
+def _name_of(content: bytes, *, like: str) -> str:
+    """The name that git gives a file of these bytes, in a repository with names like this one."""
+    data = b"blob %d\0%s" % (len(content), content)
+    return hashlib.new(
+        "sha1" if len(like) == _SHA1 else "sha256", data, usedforsecurity=False
+    ).hexdigest()
 
 
 def _prefixes(path: str) -> list[str]:

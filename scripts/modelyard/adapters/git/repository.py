@@ -276,6 +276,8 @@ class Git:
         )
 
     def _merge_tree(self, main: str, head: str) -> Merged:
+        if self._is_only_parent(main, head):
+            return Merged(tree=self.tree_hash(head) or "", conflicts=())
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
         done = self.run("merge-tree", *options, main, head, accept=(0, 1))
         tree, *paths = os.fsdecode(done.stdout).split("\0")[:-1]
@@ -302,7 +304,24 @@ class Git:
     def merge_base(self, one: str, other: str) -> str:
         """The last commit two histories share."""
         words = ("merge-base", revision_of(one), revision_of(other))
-        return self._once_of_history(words, one, other, ask=lambda: self._line(*words))
+
+        def ask() -> str:
+            return one if self._is_only_parent(one, other) else self._line(*words)
+
+        return self._once_of_history(words, one, other, ask=ask)
+
+    def _is_only_parent(self, one: str, other: str) -> bool:
+        """Whether a commit has this one parent alone, as most heads of the tool have main.
+
+        Asked of the process that reads objects: one of its own would take longer than the answer.
+        """
+        if not (is_permanent(one) and is_permanent(other)):
+            return False
+        (found,) = self._ask("contents", [other])
+        if found is None or found.kind != "commit":
+            return False
+        header = found.content.partition(b"\n\n")[0].splitlines()
+        return [row[7:] for row in header if row.startswith(b"parent ")] == [one.encode()]
 
     def parents(self, commit: str) -> tuple[str, ...]:
         """The parents of a commit, the first one first."""
