@@ -15,7 +15,7 @@ from modelyard.adapters.forge.hosted.api import is_urgent
 from modelyard.adapters.git.comparison import read_objects
 from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.objects import AnswerCache
-from modelyard.adapters.git.remote_refs import RemoteRefs, retry_on_conflict
+from modelyard.adapters.git.remote_refs import EVERYTHING, RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import read_spec
@@ -120,6 +120,10 @@ class Workspace:
     def main(self) -> str:
         """The commit of the remote's main branch, after fetching it."""
         return retry_on_conflict(lambda: self._remote.branch_tip(self.services.repository.main))
+
+    def read_refs(self) -> Mapping[str, str]:
+        """The remote's branches and the tool's own refs, with the objects they point at."""
+        return self._remote.read_refs(*EVERYTHING)
 
     def ensure(self, commits: Iterable[str]) -> None:
         """Fetch these commits of the remote unless they are here; `Conflict` if one is gone."""

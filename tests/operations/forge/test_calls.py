@@ -92,6 +92,6 @@ def test_a_promotion_and_its_rollback_cost_few_calls_and_the_last_ones_are_for_r
     watch(yard)
     watch(yard)
     assert paid(fake) == 0
-    # Two environments had v2. docs/forges.md has these figures: 57 and 74 free ones, 23 and 21.
+    # Two environments had v2. docs/forges.md has these figures: 57 and 74 free ones, 23 and 19.
     assert promotion <= 25
-    assert rollback <= 24 <= RESERVE / 12
+    assert rollback <= 22 <= RESERVE / 12

@@ -10,14 +10,16 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelyard.adapters.git.repository import Git
 from modelyard.adapters.workflows.local import LocalWorkflows
+from modelyard.domain.promotion.facts import Hold
 from modelyard.errors import CannotAnswer
 from modelyard.operations.watch import forge_pace, pass_once
 from modelyard.operations.watch import loop as watch_loop
 from modelyard.operations.watch import notify as notifying
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.loop import Watcher
-from operations.yard import MODEL, PATH, contested_yard, model_named
+from operations.yard import BOT, MODEL, PATH, contested_yard, model_named
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +349,72 @@ def test_an_abort_whose_fact_loses_a_race_is_rolled_back_in_the_same_pass(yard, 
     pass_once.run_pass(yard.workspace(), report=print, with_checks=False, models=frozenset({MODEL}))
 
     assert yard.names() == dict.fromkeys(yard.names(), "v1")
+
+
+@pytest.fixture
+def broken(yard):
+    """A watcher that has seen all there is, and is told that servers of v2 moved, which is bad."""
+    yard.put("v2", "canary", is_verified=False)
+    running = watcher(yard, interval=30.0, cluster=moving({MODEL}))
+    running.seen = running._read_refs()
+    running.due, running.all_by = frozenset({MODEL}), time.monotonic() + 600
+    yard.broken.add("v2")
+    return running
+
+
+def test_a_rollback_is_merged_after_one_reading_of_the_refs(yard, broken, monkeypatch):
+    """Each costs a forge a tenth of a second and more, and what it says of pull requests too."""
+    asked, merged = [], []
+    real, pulls = Git.ls_remote, broken.workspace.services.pulls
+    merge = pulls.merge
+
+    def ls_remote(*words):
+        asked.append("refs")
+        return real(*words)
+
+    def merging(*words, **more):
+        merged.append(tuple(asked))
+        return merge(*words, **more)
+
+    monkeypatch.setattr(Git, "ls_remote", ls_remote)
+    object.__setattr__(pulls, "pulse", lambda: asked.append("pulse") or "")
+    object.__setattr__(pulls, "merge", merging)
+    broken.run_passes_and_wait()
+
+    assert yard.names()["canary"] == "v1"
+    assert merged[0] == ("refs",)
+
+
+@pytest.mark.parametrize("what", ["hold", "push"])
+def test_what_comes_after_the_refs_of_a_rollback_is_not_lost(yard, broken, monkeypatch, what):
+    real = pass_once.reconcile_model
+
+    def by_somebody():
+        other = yard.workspace("clone")
+        if what == "push":
+            yard.git.run("push", "--quiet", "origin", f"{yard.main()}:refs/heads/somebody")
+        else:
+            hold = Hold(reason="it is slow", by="ada", since=yard.clock.now())
+            other.facts.update_model(MODEL, lambda facts: replace(facts, holds={"v2": hold}))
+
+    def with_somebody(*words, **more):
+        monkeypatch.setattr(pass_once, "reconcile_model", real)
+        contextvars.Context().run(by_somebody)
+        return real(*words, **more)
+
+    monkeypatch.setattr(pass_once, "reconcile_model", with_somebody)
+    broken.run_passes_and_wait()
+
+    assert yard.names()["canary"] == "v1"
+    assert yard.model_facts.holds["v2"].by == ("ada" if what == "hold" else BOT)
+
+
+def test_what_a_person_says_while_servers_move_is_met_by_the_next_pass(yard, broken):
+    object.__setattr__(broken.workspace.services.pulls, "pulse", lambda: "#3 approved")
+
+    broken.run_passes_and_wait()
+
+    assert broken.due is None
 
 
 def test_a_model_that_never_rests_does_not_keep_the_others_waiting(yard):

@@ -132,7 +132,7 @@ def _reconcile(
         with one_snapshot():  # until something changes, actions meet the refs they were planned by
             is_of_now = renew_snapshot()
             world = collect_world(workspace, model, may_lack_specs=True)
-            if not is_of_now and _planned_here(workspace, world):
+            if not is_of_now and _needs_refs_of_now(_planned_here(workspace, world)):
                 # A hold or freeze that somebody placed meanwhile must be seen before anything is
                 # done.
                 forget_snapshot()
@@ -215,6 +215,15 @@ def _first_rollback(actions: Sequence[Action]) -> tuple[Action, ...]:
     holds = tuple(takewhile(lambda each: isinstance(each, PlaceHold), actions))
     following = actions[len(holds) : len(holds) + 1]
     return (*holds, *(each for each in following if isinstance(each, RollBack)))
+
+
+def _needs_refs_of_now(actions: Sequence[Action]) -> bool:
+    """Whether a plan may not be applied by refs that were read a moment ago.
+
+    A rollback may: it begins with one push of facts and its branch, which loses to whatever others
+    wrote since, and nothing that follows it in the plan is applied.
+    """
+    return bool(actions) and not any(isinstance(e, RollBack) for e in _first_rollback(actions))
 
 
 @dataclass

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.git.packing import pack_objects
-from modelyard.adapters.git.remote_refs import EVERYTHING
+from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.specs.environment import Environment
 from modelyard.errors import YardError
@@ -21,6 +22,7 @@ from modelyard.operations.watch.at_rest import RestingModels
 from modelyard.operations.watch.forge_pace import first_pause, next_pause
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.pass_once import (
+    GOOD_SECONDS,
     is_start_awaited,
     run_pass,
     undecided_releases,
@@ -61,6 +63,8 @@ _PULSE = "pulse"
 
 _WORKFLOWS = "workflows"
 """No ref's name either: what the orchestrator says of its workflows."""
+
+_PULSES = (_PULSE, _WORKFLOWS)
 
 
 def watch_forever(
@@ -161,11 +165,15 @@ class Watcher:
         """Run passes until one changes nothing, then wait until something is due."""
         before = self.seen
         for number in range(MOST_IN_A_ROW):
-            # Read before the pass, so that a push during it starts another one.
-            self.seen = self._read_refs() or self.seen
-            if number == 0 and self.seen != before:
-                self.all_by = 0.0  # the push may be about a model that is not due
-            if not self._run_pass():
+            # Servers moved: a rollback waits for the refs alone, and its pass asks no second time.
+            may_hurry = number == 0 and self.due is not None
+            with one_snapshot(lasts=GOOD_SECONDS) if may_hurry else nullcontext():
+                # Read before the pass, so that a push during it starts another one.
+                self.seen = self._read_refs(with_pulses=not may_hurry) or self.seen
+                if _is_news(self.seen, before, with_refs=number == 0):
+                    self.all_by = 0.0  # it may be about a model that is not due
+                changed = self._run_pass()
+            if not changed:
                 break
         if self.pages is not None:
             self.pages.refresh(self._read_refs() or self.seen)
@@ -247,14 +255,18 @@ class Watcher:
             logger.exception("cannot tell whether a release starts or is judged")
         return self.interval
 
-    def _read_refs(self) -> Refs | None:
-        """The forge's branches, facts among them, and pull requests; None if it does not answer."""
-        services = self.workspace.services
+    def _read_refs(self, *, with_pulses: bool = True) -> Refs | None:
+        """The forge's branches, facts among them, and pull requests; None if it does not answer.
+
+        Without its pulses, what is not asked for is as last read.
+        """
         try:
-            refs = self.workspace.git.ls_remote(services.repository.remote, EVERYTHING)
+            refs = self.workspace.read_refs()
         except YardError as error:
             logger.warning("%s", error.message)
             return None
+        if not with_pulses:
+            return {**refs, **{each: self.seen[each] for each in _PULSES if each in self.seen}}
         # A review on a page moves no ref, and neither does a workflow that ends.
         return {**refs, _PULSE: self._read_pulse(), _WORKFLOWS: self._read_ended_workflows()}
 
@@ -285,3 +297,10 @@ class Watcher:
             logger.exception("the environments stay as last read")
             return
         self.environments = tuple(environments.values())
+
+
+def _is_news(seen: Refs, before: Refs, *, with_refs: bool) -> bool:
+    """Whether something moved that this process did not move; its own pushes move refs, too."""
+    if with_refs:
+        return seen != before
+    return any(seen.get(each) != before.get(each) for each in _PULSES)

@@ -9,7 +9,13 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
-from modelyard.adapters.git.remote_refs import Waiting, joined_pushes, one_snapshot, pushed_at_once
+from modelyard.adapters.git.remote_refs import (
+    Waiting,
+    forget_snapshot,
+    joined_pushes,
+    one_snapshot,
+    pushed_at_once,
+)
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.domain.machines.shards import WHOLE, Shard
 from modelyard.domain.problem import Problem
@@ -158,6 +164,7 @@ def _run_pass(
     if models is None:
         last.append((None, partial(_count_unreadable, workspace, unreadable)))
     with one_snapshot():
+        forget_snapshot()  # a watcher's own one may be as old as what was done since
         results.append(run_each([*later, *last]))
     found = PassResult(
         changed=any(changed for changed, _ in results),

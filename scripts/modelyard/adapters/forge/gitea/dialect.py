@@ -190,6 +190,13 @@ class GiteaDialect:
             self._labels.clear()
             self._put_labels(number, wanted)
 
+    def labels_at_once(self, labels: Iterable[str]) -> Json:
+        """See `Dialect`; a label that is gone by now is left out, and its absence seen."""
+        wanted = frozenset(labels)
+        if not self._labels.keys() >= wanted:
+            return {}
+        return {"labels": [self._labels[name] for name in sorted(wanted)]}
+
     def _put_labels(self, number: int, wanted: frozenset[str]) -> bool:
         """Set labels by their numbers as they were read once; returns whether all are set now."""
         known = self._labels

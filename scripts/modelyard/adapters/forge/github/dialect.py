@@ -200,6 +200,10 @@ class GitHubDialect:
         body = {"labels": sorted(labels)}
         self.api.send("PUT", f"{self._place}/issues/{number}/labels", body)
 
+    def labels_at_once(self, labels: Iterable[str]) -> Json:  # noqa: ARG002 - GitHub takes none
+        """See `Dialect`."""
+        return {}
+
     def show_problems(self, head: str, problems: Sequence[Problem]) -> None:
         """See `Dialect`."""
         if self.app is not None:  # GitHub lets only Apps do so

@@ -115,6 +115,13 @@ class Dialect(Protocol):
         """Give a pull request these labels and no others, creating those that are new."""
         ...
 
+    def labels_at_once(self, labels: Iterable[str]) -> Json:
+        """Return what the request that opens a pull request says of its labels.
+
+        Nothing where the forge takes none, or one of them would have to be asked for first.
+        """
+        ...
+
     def show_problems(self, head: str, problems: Sequence[Problem]) -> None:
         """Show the problems of a commit at their lines, where the forge can."""
         ...

@@ -32,6 +32,7 @@ from modelyard.domain.promotion.change import (
 )
 from modelyard.domain.promotion.pulls import (
     PROMOTE,
+    REQUIRED,
     STACKED,
     STATUS_COMMENT,
     Comment,
@@ -70,6 +71,7 @@ class HostedPulls:
     _listed: dict[str, Any] | None = field(default=None)
     _signed_in_as: str | None = field(default=None)
     _over: dict[str, str] = field(default_factory=dict)
+    _set: dict[tuple[int, str], dict[str, Status]] = field(default_factory=dict)
 
     def other_login(self) -> str | None:
         """Return the account of the credentials if it is not the tool's; asks the forge once."""
@@ -218,6 +220,7 @@ class HostedPulls:
             "target_url": self._page(pull.number),
         }
         self.api.send("POST", f"{self.reader.place}/statuses/{pull.head}", body)
+        self._set = {(pull.number, pull.head): {**self._set_of(pull), status.context: status}}
         self._forget()
 
     def show_problems(self, pull: PullRequest, problems: Sequence[Problem]) -> None:
@@ -253,6 +256,7 @@ class HostedPulls:
             "head": branch,
             "base": self.reader.main,
             "body": page_with_request(change.body, requester=requester),
+            **self.dialect.labels_at_once(change.labels),
         }
         try:
             row = self.api.send("POST", f"{self.reader.place}/pulls", body)
@@ -265,9 +269,10 @@ class HostedPulls:
             if there.author != self.dialect.me():
                 raise Conflict(f"{there.author} opened #{there.number} from {branch}") from error
             return there
-        if change.labels:
+        opened = self.reader.as_opened(row)
+        if set(opened.labels) != set(change.labels):
             self.dialect.set_labels(row["number"], change.labels)
-        return replace(self.reader.as_opened(row), labels=tuple(change.labels))
+        return replace(opened, labels=tuple(change.labels))
 
     def _reword(
         self, before: PullRequest, change: Change, requester: Person | None = None
@@ -322,17 +327,27 @@ class HostedPulls:
         branch = parse_branch(self.reader.branch(row))
         if at_once and branch is not None and branch.purpose is Purpose.ROLLBACK:
             pull = self.reader.as_opened(row)
-            return replace(pull, statuses=self.reader.statuses(number, pull.head))
+            said = self._set_of(pull)
+            if not said.keys() >= set(REQUIRED):  # else the forge has taken them a moment ago
+                said = self.reader.statuses(number, pull.head)
+            return replace(pull, statuses=said)
         forget_snapshot()  # what it is merged into decides what it needs
         return self.reader.in_full(row)
+
+    def _set_of(self, pull: PullRequest) -> Mapping[str, Status]:
+        """The statuses of this head that were set last, if they are this pull request's."""
+        return self._set.get((pull.number, pull.head), {})
 
     def _open_of(self, branch: str) -> PullRequest | None:
         """Return the open pull request of a branch, as this pass listed it if it did.
 
-        That of a rollback is asked for: it is merged at once, so nobody looks at it again.
+        That of a rollback is asked for, if its branch is there: it is merged at once, so nobody
+        looks at it again.
         """
         named = parse_branch(branch)
         is_rollback = named is not None and named.purpose is Purpose.ROLLBACK
+        if is_rollback and self.heads.tip(branch) is None:
+            return None  # if there is one all the same, the forge opens no other
         if is_rollback or self._listed is None or "open" not in self._listed:
             return self.reader.open_of(branch)
         return next((pull for pull in self._listed["open"] if pull.branch == branch), None)
