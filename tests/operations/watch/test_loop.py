@@ -385,6 +385,24 @@ def test_a_rollback_is_merged_after_one_reading_of_the_refs(yard, broken, monkey
     assert merged[0] == ("refs",)
 
 
+def test_a_rollback_waits_for_no_event_of_the_cluster(yard, broken):
+    done = []
+    services = broken.workspace.services
+    merge = services.pulls.merge
+
+    def merging(*words, **more):
+        done.append("merge")
+        return merge(*words, **more)
+
+    object.__setattr__(services.pulls, "merge", merging)
+    services.cluster.note = lambda *_, what, **__: done.append(what.partition(":")[0])
+    broken.run_passes_and_wait()
+
+    told = done.index("judged fail")
+    assert done[0] == "merge"
+    assert done[told : told + 2] == ["judged fail", "is out of traffic"]
+
+
 @pytest.mark.parametrize("what", ["hold", "push"])
 def test_what_comes_after_the_refs_of_a_rollback_is_not_lost(yard, broken, monkeypatch, what):
     real = pass_once.reconcile_model

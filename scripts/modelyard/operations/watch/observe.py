@@ -41,8 +41,21 @@ logger = logging.getLogger(__name__)
 
 
 @one_snapshot()
-def observe_model(workspace: Workspace, model: str, report: Callable[[str], None]) -> bool:
+def observe_model(
+    workspace: Workspace,
+    model: str,
+    report: Callable[[str], None],
+    *,
+    notes: list[Callable[[], object]] | None = None,
+) -> bool:
     """Bring a model's servers in line with Git and write down what is seen.
+
+    Args:
+        workspace: What to work with.
+        model: The model.
+        report: Called with one line for every change.
+        notes: Gets what notes each change in the cluster, for people who look there; None to do
+            that at once.
 
     Returns:
         Whether the facts changed.
@@ -73,6 +86,7 @@ def observe_model(workspace: Workspace, model: str, report: Callable[[str], None
                 report,
                 standing.site,
                 goes_forward=not specs.stands_in,
+                notes=notes,
             )
             steps.append(observation.run)
         elif not GitTree(workspace.git, commit).exists(release_file(environment.name, model)):
@@ -116,6 +130,7 @@ class _Observation:
     report: Callable[[str], None]
     site: Site | None
     goes_forward: bool
+    notes: list[Callable[[], object]] | None
 
     def run(self) -> bool:
         """Move the servers, then observe them; True if the facts changed.
@@ -223,9 +238,17 @@ class _Observation:
     def _publish(self, event: ReleaseEvent) -> None:
         release, environment = self.release, self.environment
         self.report(f"{environment.name}: {release.model} {release.version} {event.what}")
-        self.workspace.services.cluster.note(
-            release, environment=environment, what=event.what, is_good=event.is_good
+        note = partial(
+            self.workspace.services.cluster.note,
+            release,
+            environment=environment,
+            what=event.what,
+            is_good=event.is_good,
         )
+        if self.notes is None:
+            note()
+        else:
+            self.notes.append(note)
 
 
 def _why_bad(facts: ReleaseFacts) -> str | None:

@@ -283,7 +283,9 @@ def _observe_and_reconcile(workspace: Workspace, model: str, report: Report) -> 
     reconcile = partial(reconcile_model, workspace, model, wait=False, report=report)
 
     def look() -> bool:
-        return run_all([partial(observe_model, workspace, model, report), reconcile])
+        notes: list[Callable[[], object]] = []  # for people alone, so a rollback waits for none
+        observe = partial(observe_model, workspace, model, report, notes=notes)
+        return run_all([observe, reconcile, partial(run_all, notes)])
 
     waiting: Waiting | None = None
     try:
