@@ -160,7 +160,7 @@ def test_a_record_without_an_artifact_does_not_say_that_something_was_trained(ya
     [
         (None, None, "data.timestamp"),
         (None, "data/*.parquet", "data.timestamp"),
-        ("t", None, "the checkout is not read; or give --feed URI"),
+        ("t", None, "the main branch is read, not this checkout; or give --feed URI"),
     ],
 )
 def test_drift_says_which_model_yaml_it_reads(tmp_path, timestamp, feed, hint):

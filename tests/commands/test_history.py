@@ -154,5 +154,5 @@ def test_a_model_nothing_ever_happened_to_is_an_error_that_names_those_there_are
     assert (said.code, said.out) == (1, "")
     assert said.err == (
         "error: the main branch has no valid models/nobody/model.yaml; it has m\n"
-        "hint: modelyard validate\n"
+        "hint: merge the pull request that adds it, if there is one, or modelyard validate\n"
     )

@@ -496,7 +496,7 @@ def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):
     assert (said.code, said.out) == (1, "")
     assert said.err == (
         "error: the main branch has no valid models/nobody/model.yaml; it has m\n"
-        "hint: modelyard validate\n"
+        "hint: merge the pull request that adds it, if there is one, or modelyard validate\n"
     )
 
 

@@ -22,6 +22,8 @@ from modelyard.domain.specs.version import ModelVersion
 from modelyard.domain.unknown_name import unknown_name
 from modelyard.errors import CannotAnswer
 
+_MAIN = "the main branch"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
@@ -47,30 +49,28 @@ class Catalog:
     digests: Mapping[tuple[str, str], str] = field(default_factory=dict)
     repository: Repository = field(default_factory=Repository)
 
-    def require_model(self, name: str, *, where: str = "the main branch") -> Model:
+    def require_model(self, name: str, *, where: str = _MAIN) -> Model:
         """The model of this name.
 
         Raises:
             CannotAnswer: There is no valid one; names those there are `where` the specs are from.
         """
         if name not in self.models:
-            what, hint = f"valid {model_file(name)}", self._misplaced(name)
+            what, hint = f"valid {model_file(name)}", self._misplaced(name, where)
             raise unknown_name(what, name, sorted(self.models), where=where, hint=hint)
         return self.models[name]
 
-    def require_version(
-        self, model: str, version: str, *, where: str = "the main branch"
-    ) -> ModelVersion:
+    def require_version(self, model: str, version: str, *, where: str = _MAIN) -> ModelVersion:
         """The model's version of this name; see `require_model`."""
         self.require_model(model, where=where)
         if (model, version) not in self.versions:
             known = (spec.version for spec in self.versions_of(model))
-            what, hint = f"valid {version_file(model, version)}", self._misplaced(version)
+            what, hint = f"valid {version_file(model, version)}", self._misplaced(version, where)
             raise unknown_name(what, version, known, where=where, hint=hint)
         return self.versions[model, version]
 
     def require_record(
-        self, model: str, version: str, *, where: str = "the main branch", hint: str | None = None
+        self, model: str, version: str, *, where: str = _MAIN, hint: str | None = None
     ) -> Record:
         """The record of a version; see `require_model`."""
         if (model, version) not in self.records:
@@ -78,7 +78,7 @@ class Catalog:
             raise CannotAnswer(f"{where} has no record of {model} {version}", hint=hint)
         return self.records[model, version]
 
-    def require_held_out(self, model: str, name: str, *, where: str = "the main branch") -> HeldOut:
+    def require_held_out(self, model: str, name: str, *, where: str = _MAIN) -> HeldOut:
         """The model's held-out set of this name; see `require_model`."""
         if (model, name) not in self.held_out:
             known = (each.name for each in self.held_out_of(model))
@@ -86,17 +86,17 @@ class Catalog:
             raise unknown_name(what, name, known, where=where, hint=hint)
         return self.held_out[model, name]
 
-    def require_environment(self, name: str, *, where: str = "the main branch") -> Environment:
+    def require_environment(self, name: str, *, where: str = _MAIN) -> Environment:
         """The environment of this name; see `require_model`."""
         if name not in self.environments:
-            what, hint = f"valid {environment_file(name)}", self._misplaced(name)
+            what, hint = f"valid {environment_file(name)}", self._misplaced(name, where)
             path = [each.name for each in self.path_to_production()]
             known = (*path, *sorted(self.environments))
             raise unknown_name(what, name, known, where=where, hint=hint)
         return self.environments[name]
 
-    def _misplaced(self, name: str) -> str:
-        """The hint for a name that belongs to another argument, or may have an invalid file."""
+    def _misplaced(self, name: str, where: str) -> str:
+        """The hint for a name of another argument, of a file to merge, or of an invalid file."""
         order = "the order is ENVIRONMENT MODEL VERSION, without what a command does not take"
         if name in self.environments:
             return f"{name} is an environment: {order}"
@@ -104,6 +104,8 @@ class Catalog:
             return f"{name} is a model: {order}"
         if owners := sorted(model for model, version in self.versions if version == name):
             return f"{name} is a version of {owners[0]}: {order}"
+        if where == _MAIN:
+            return "merge the pull request that adds it, if there is one, or modelyard validate"
         return "modelyard validate"
 
     def versions_of(self, model: str) -> tuple[ModelVersion, ...]:
