@@ -86,6 +86,29 @@ def test_the_profile_of_a_file_is_that_of_its_rows_in_memory(tmp_path, group):
     assert build_profile_of_parts(read, COLUMNS, has_times=True) == expected
 
 
+def test_a_column_of_few_texts_is_read_with_each_text_once(tmp_path):
+    path, numbers = tmp_path / "rows.parquet", range(ROWS)
+    texts = {
+        "few": ["a" if n < PART_ROWS else None if n % 2 else "b" for n in numbers],
+        "many": [f"{n} is a text of some length, as no other row has it" for n in numbers],
+        "null": [None] * ROWS,
+        "n": [*numbers],
+    }
+    kinds = {name: pa.string() for name in ("few", "many", "null")}
+    table = pa.table({name: pa.array(each, kinds.get(name)) for name, each in texts.items()})
+    parquet.write_table(table, path)
+    rows = StoredRows(path, name="x")
+    found = [*rows.coded_parts([*texts])]
+    assert [each.distinct for _, coded in found for each in (coded["few"], coded["null"])] == [
+        ("a",), (None,), ("b", None), (None,),
+    ]  # fmt: skip
+    read = [coded["few"].distinct[code] for _, coded in found for code in coded["few"].codes]
+    assert read == texts["few"]
+    assert [list(part) for part, _ in found] == [["many", "n"]] * 2
+    plain = [*rows.coded_parts(["few", "n"], plain=["few"])]
+    assert [(list(part), coded) for part, coded in plain] == [(["few", "n"], {})] * 2
+
+
 def test_a_file_without_rows_or_times_has_a_profile(tmp_path):
     path = tmp_path / "rows.parquet"
     path.write_bytes(to_parquet(frame()[:0]))

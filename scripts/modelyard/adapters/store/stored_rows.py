@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.store.tables import columns_of
+from modelyard.domain.specs.column_values import CodedValues
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
@@ -22,23 +23,31 @@ PART_ROWS = 32_768
 _COPIED_ROWS = 131_072
 """Rows of a group of a copy."""
 
+_DICTIONARY_BYTES = 2**16
+"""Packed bytes of the texts of a group, beyond which they are read row by row."""
+
 _BUFFER = 2**20  # without one a column of a group of rows is read at once, however many there are
 
 
 @contextmanager
-def open_parts(path: Path, *, name: str) -> Iterator[parquet.ParquetFile]:
+def open_parts(
+    path: Path, *, name: str, coded: Sequence[str] = ()
+) -> Iterator[parquet.ParquetFile]:
     """A Parquet file to read in parts, with what it has read ahead in memory and no more.
 
     Args:
         path: The file.
         name: Its name in messages.
+        coded: Columns of text that are read as the file has them: each text once.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         # With `pre_buffer`, Arrow's default since 25, all bytes that were read stay until the end.
-        with parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+        with parquet.ParquetFile(
+            path, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=list(coded)
+        ) as file:
             yield file
     except (OSError, ValueError, pa.ArrowException) as error:
         raise CannotAnswer(f"{name}: not readable as a table: {error}") from error
@@ -57,6 +66,7 @@ class StoredRows:
         with self._open() as file:
             self._rows = int(file.metadata.num_rows)
             self.columns: tuple[str, ...] = tuple(file.schema_arrow.names)
+            self._texts = _few_texts(file)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -67,6 +77,21 @@ class StoredRows:
         with self._open() as file:
             for batch in file.iter_batches(PART_ROWS, columns=list(names)):
                 yield _frame(batch, names)
+
+    def coded_parts(
+        self, names: Sequence[str], *, plain: Collection[str] = ()
+    ) -> Iterator[tuple[pd.DataFrame, dict[str, CodedValues]]]:
+        """As `parts`, with columns of few texts apart: the file has each text once.
+
+        Args:
+            names: The columns.
+            plain: Those that are in the frame also if they are of text.
+        """
+        texts = [name for name in names if name in self._texts and name not in plain]
+        with self._open(coded=texts) as file:
+            for batch in file.iter_batches(PART_ROWS, columns=list(names), use_threads=False):
+                coded = {name: _coded(batch.column(name)) for name in texts}
+                yield _frame(batch, [name for name in names if name not in coded]), coded
 
     def take(self, places: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
         """The rows at these places, counted from 0, in this order; one may be asked for twice."""
@@ -103,8 +128,8 @@ class StoredRows:
                 for batch in file.iter_batches(_COPIED_ROWS, columns=kept):
                     copy.write_batch(batch.select(kept).cast(schema))
 
-    def _open(self) -> AbstractContextManager[parquet.ParquetFile]:
-        return open_parts(self.path, name=self._name)
+    def _open(self, *, coded: Sequence[str] = ()) -> AbstractContextManager[parquet.ParquetFile]:
+        return open_parts(self.path, name=self._name, coded=coded)
 
 
 class StoredTable(Mapping[str, "NDArray[Any]"]):
@@ -126,6 +151,40 @@ class StoredTable(Mapping[str, "NDArray[Any]"]):
     def __len__(self) -> int:
         """The number of columns."""
         return len(self._rows.columns)
+
+
+def _few_texts(file: parquet.ParquetFile) -> list[str]:
+    """The columns of text of which the file has each text once in a group of rows."""
+    import pyarrow as pa
+
+    kinds = {pa.string(), pa.large_string()}
+    found = {field.name for field in file.schema_arrow if field.type in kinds}
+    for group in range(file.num_row_groups):
+        groups = file.metadata.row_group(group)
+        for column in map(groups.column, range(groups.num_columns)):
+            if column.path_in_schema in found and not _has_few(column):
+                found.remove(column.path_in_schema)
+    return sorted(found)
+
+
+def _has_few(column: parquet.ColumnChunkMetaData) -> bool:
+    # A writer gives up a dictionary that grows, and goes on with each text as often as it comes.
+    start = column.dictionary_page_offset
+    return start is not None and column.data_page_offset - start <= _DICTIONARY_BYTES
+
+
+def _coded(column: pa.DictionaryArray) -> CodedValues:
+    """A column with those of its values alone that occur, as None where it is null."""
+    import numpy as np
+
+    codes = column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)
+    used = np.flatnonzero(np.bincount(codes))
+    places = np.zeros(len(column.dictionary) + 1, dtype=np.intp)
+    places[used] = np.arange(len(used))
+    known = used[used < len(column.dictionary)]
+    values = column.dictionary.take(known).to_pylist()
+    nulls = [None] * (len(used) - len(known))
+    return CodedValues(codes=places[codes], distinct=(*values, *nulls))
 
 
 def _frame(batch: pa.RecordBatch, names: Sequence[str]) -> pd.DataFrame:

@@ -24,7 +24,7 @@ def parts_of_rows(rows: StoredRows, timestamp: str | None, window_days: int) -> 
 
     def read(names: Sequence[str]) -> Iterator[Part]:
         wanted = list(names) if timestamp is None else list(dict.fromkeys([timestamp, *names]))
-        for frame in rows.parts(wanted):
+        for frame, coded in rows.coded_parts(wanted, plain=[timestamp or ""]):
             # Rows without days are one block: their floors are the fixed ones.
             blocks, times = np.zeros(len(frame), dtype=np.int64), None
             if timestamp is not None:
@@ -33,7 +33,12 @@ def parts_of_rows(rows: StoredRows, timestamp: str | None, window_days: int) -> 
                 blocks = np.where(np.isnat(times), 0, days // window_days)
             # Chosen as arrays: a frame of some columns would be a copy of them.
             table = columns_of(frame)
-            yield Part(table={name: table[name] for name in names}, blocks=blocks, times=times)
+            yield Part(
+                table={name: table[name] for name in names if name in table},
+                blocks=blocks,
+                times=times,
+                coded=coded,
+            )
 
     return read
 

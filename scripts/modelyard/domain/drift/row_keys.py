@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.domain.specs.column_values import Array, Table, read_column
+from modelyard.domain.specs.column_values import Array, CodedValues, Table, read_column
 from modelyard.domain.specs.contract import Column
 
 Keys = npt.NDArray[np.uint64]
@@ -18,7 +18,13 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(29)
 
 
-def row_keys(table: Table, columns: Iterable[Column], *, times: Array | None = None) -> Keys:
+def row_keys(
+    table: Table,
+    columns: Iterable[Column],
+    *,
+    times: Array | None = None,
+    coded: Mapping[str, CodedValues] | None = None,
+) -> Keys:
     """A key of each row, valid in this process.
 
     With times it is of all columns: few of them agree by chance in many rows of one time. Without
@@ -29,10 +35,12 @@ def row_keys(table: Table, columns: Iterable[Column], *, times: Array | None = N
         columns: The columns that may be read; without times the first few numbers are, and levels
             if those are few.
         times: Shape (rows,): each row's time.
+        coded: Category columns that are not in the table.
     """
-    known = [column for column in columns if column.name in table and column.type != "timestamp"]
+    there: dict[str, Array | CodedValues] = {**table, **(coded or {})}
+    known = [column for column in columns if column.name in there and column.type != "timestamp"]
     chosen = known if times is not None else _few(known)
-    parts = [_codes(column, table[column.name]) for column in chosen]
+    parts = [_codes(column, there[column.name]) for column in chosen]
     if times is not None:
         parts.append(times.astype("datetime64[us]").astype(np.int64).view(np.uint64))
     keys = np.zeros(len(parts[0]) if parts else 0, dtype=np.uint64)
@@ -92,7 +100,9 @@ class _Hashes(dict[object, int]):
         return found
 
 
-def _codes(column: Column, values: Array) -> Keys:
+def _codes(column: Column, values: Array | CodedValues) -> Keys:
+    if isinstance(values, CodedValues):
+        return values.map_values(_Hashes().__getitem__).view(np.uint64)
     if column.type in {"number", "integer"}:
         numbers = read_column(column.type, values).values + 0.0  # -0.0 equals 0.0
         return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)

@@ -73,6 +73,25 @@ class LevelCounts:
     example: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodedValues:
+    """A column of few different values, as its file has it: each value once, and a number a row.
+
+    Args:
+        codes: Shape (rows,): the place of each row's value.
+        distinct: The different values; each of them occurs.
+    """
+
+    codes: npt.NDArray[np.integer[Any]]
+    distinct: tuple[object, ...]
+
+    def map_values(self, find: Callable[[object], int]) -> npt.NDArray[np.int64]:
+        """What is found for the value of each row."""
+        each = np.fromiter(map(find, self.distinct), np.int64, count=len(self.distinct))
+        found: npt.NDArray[np.int64] = each[self.codes]
+        return found
+
+
 def read_numbers(values: Array) -> ColumnValues:
     """A column of real numbers; booleans, text and infinities are wrong, None and NaN are null."""
     if values.ndim != 1 or values.dtype.kind not in "iufO":

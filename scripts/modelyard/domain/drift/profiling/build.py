@@ -137,9 +137,9 @@ def _read_first(
         for number in numbers:
             number.add_range(part.table[number.column.name], blocks)
         for level in levels:
-            level.add_levels(part.table[level.column.name], blocks)
+            level.add_levels(part.levels(level.column.name), blocks)
         if has_keys:
-            keys.add(row_keys(part.table, watched, times=part.times))
+            keys.add(row_keys(part.table, watched, times=part.times, coded=part.coded))
     return round(share_of_runs(keys.in_order()), 6) if has_keys else None
 
 
@@ -148,6 +148,7 @@ def _read_counts(
 ) -> None:
     """Read the quantiles of each number, then the counts of all columns together."""
     numbers = [each for each in columns if isinstance(each, NumberRows)]
+    levels = [each for each in columns if isinstance(each, LevelRows)]
     together = max(1, _MOST_VALUES // max(1, calendar.rows))
     for first in range(0, len(numbers), together):
         chosen = numbers[first : first + together]
@@ -156,11 +157,12 @@ def _read_counts(
                 number.collect(part.table[number.column.name])
         for number in chosen:
             number.read_shape()
-    for level in columns:
-        if isinstance(level, LevelRows):
-            level.read_shape()
+    for level in levels:
+        level.read_shape()
     for part in read([each.column.name for each in columns]):
         blocks = calendar.blocks_of(part)
         year = calendar.year_of(part, blocks)
-        for each in columns:
-            each.add_counts(part.table[each.column.name], blocks, year)
+        for number in numbers:
+            number.add_counts(part.table[number.column.name], blocks, year)
+        for level in levels:
+            level.add_counts(part.levels(level.column.name), blocks, year)

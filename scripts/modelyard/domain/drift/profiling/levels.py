@@ -10,7 +10,7 @@ from modelyard.domain.drift.profiling.calendar import Calendar
 from modelyard.domain.drift.profiling.tally import Tally
 from modelyard.domain.drift.season.column_seasons import find_season
 from modelyard.domain.drift.season.weeks import YearRows
-from modelyard.domain.specs.column_values import Array, name_truths
+from modelyard.domain.specs.column_values import Array, CodedValues, name_truths
 from modelyard.domain.specs.contract import Column
 
 
@@ -37,7 +37,7 @@ class LevelRows:
         self._counts, self._first, self._last = (np.zeros(0, dtype=np.int64) for _ in range(3))
         self._unlisted = np.zeros(calendar.blocks, dtype=np.int64)
 
-    def add_levels(self, values: Array, blocks: Integers) -> None:
+    def add_levels(self, values: Array | CodedValues, blocks: Integers) -> None:
         """The first pass, with the block of each row."""
         codes = self._code(values)
         known = codes >= 0
@@ -62,7 +62,9 @@ class LevelRows:
         self._bins = np.minimum(ranks, len(self._listed))
         self._tally = Tally(len(self._listed) + 1, self._calendar)
 
-    def add_counts(self, values: Array, blocks: Integers, year: YearRows | None) -> None:
+    def add_counts(
+        self, values: Array | CodedValues, blocks: Integers, year: YearRows | None
+    ) -> None:
         """The second pass."""
         codes = self._code(values)
         self._tally.add(self._bins[codes], blocks, year)
@@ -85,8 +87,10 @@ class LevelRows:
             season=find_season(self._tally.season(), effects, level_shapes),
         )
 
-    def _code(self, values: Array) -> Integers:
+    def _code(self, values: Array | CodedValues) -> Integers:
         """The number of each row's level; -1 without a level."""
+        if isinstance(values, CodedValues):
+            return values.map_values(self._codes.__getitem__)
         listed = (values if self.column.type == "category" else name_truths(values)).tolist()
         try:
             return np.fromiter(map(self._codes.__getitem__, listed), np.int64, count=len(listed))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from modelyard.domain.drift.block_effects import Integers
-from modelyard.domain.specs.column_values import Array, Table
+from modelyard.domain.specs.column_values import Array, CodedValues, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +18,20 @@ class Part:
     """Some of the rows.
 
     Args:
-        table: The columns that were asked for.
+        table: The columns that were asked for, but those in `coded`.
         blocks: Shape (rows,): each row's calendar block.
         times: Shape (rows,): each row's time; None if rows have none.
+        coded: Category columns whose file has each level once.
     """
 
     table: Table
     blocks: Integers
     times: Array | None = None
+    coded: Mapping[str, CodedValues] = field(default_factory=dict)
+
+    def levels(self, name: str) -> Array | CodedValues:
+        """A category or boolean column."""
+        return self.coded[name] if name in self.coded else self.table[name]
 
 
 ReadParts = Callable[[Sequence[str]], Iterator[Part]]
