@@ -3,9 +3,10 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import ssl
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -119,6 +120,14 @@ def quick_import_of_skops() -> Iterator[None]:
     """The thread that pytest-xdist has in each worker imports nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(skops_file, "threading", SimpleNamespace(active_count=lambda: 1))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def authorities_read_once() -> Iterator[None]:
+    """Each client of httpx reads all authorities, in 25 ms, for servers that have no TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
         yield
 
 
