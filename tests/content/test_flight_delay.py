@@ -183,7 +183,7 @@ def test_the_command_needs_no_more_than_path_and_home_and_leaves_only_the_model(
     assert list((trained / "cwd").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_signature_names_the_features_in_order_and_the_two_probabilities(trained: Path):
     from mlflow.models import get_model_info
 

@@ -57,6 +57,7 @@ def test_a_merge_a_squash_and_a_rebase_by_a_person_are_releases_with_their_reque
         assert {"bob", "ann"} <= {str(person) for person in deeds(entry)}
 
 
+@pytest.mark.long
 def test_who_approved_is_nothing_that_a_head_or_a_typed_message_can_say(stage):
     stage.write_settings()
     typed = {"Modelyard-Approved-By": "olga", "Modelyard-Break-Glass": "olga, #1: down"}

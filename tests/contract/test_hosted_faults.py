@@ -233,6 +233,7 @@ def test_a_look_costs_few_calls_with_a_thousand_closed_ones(stage, api, fake_git
     assert sum(api.calls.values()) <= 10 + 3
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", ["pushed", "closed"])
 def test_a_rollback_is_not_the_pull_request_that_a_pass_listed_before_it_moved(stage, what):
     ours = stage.pulls.propose(rollback())

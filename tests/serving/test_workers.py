@@ -139,6 +139,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_that_was_counted_is_lost(
     assert len(rows) <= 2 * (good + cut_short)
 
 
+@pytest.mark.long
 def test_a_refusal_ends_all_workers_and_is_told_as_that_of_one_process(
     artifact: Artifact, tmp_path: Path
 ):

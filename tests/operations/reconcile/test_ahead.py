@@ -219,6 +219,7 @@ FILES = [
 ]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("most_apart", [0, 200])
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -323,6 +323,7 @@ def test_a_notification_that_cannot_be_sent_is_no_models_failure(yard, monkeypat
     assert failing(running) == {"a": 0, MODEL: 0}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("when", ["observed", "decided"])
 def test_an_abort_whose_fact_loses_a_race_is_rolled_back_in_the_same_pass(yard, monkeypatch, when):
     yard.put("v2", "canary", is_verified=False)
