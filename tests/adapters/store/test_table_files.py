@@ -434,3 +434,21 @@ def test_a_damaged_file_is_named_when_some_days_are_read(tmp_path):
     data = DataContract(columns=contract(t="timestamp").columns, timestamp="t")
     with pytest.raises(CannotAnswer, match="not readable as a table"):
         TableFile(tmp_path / "a", uri="a.parquet", data=data).rows_within(SPANS)
+
+
+def test_each_text_of_a_category_is_one_object():
+    texts = [None, *(f"level {n % 3}" for n in range(9))]
+    found = typed(pa.chunked_array([texts[:4], texts[4:]], pa.string()), "category")["x"].tolist()
+    assert found == texts
+    assert len({id(text) for text in found}) == 4
+
+
+def test_rows_that_are_all_in_the_days_are_not_copied():
+    days = pd.date_range("2024-01-01", periods=4, freq="D")
+    frame = pd.DataFrame({"t": days, "n": range(4)})
+    spans = (Interval(since=dt.date(2024, 1, 1), until=dt.date(2024, 1, 5)),)
+    assert rows_within(frame, timestamp="t", spans=spans) is frame
+    turned = frame[::-1]
+    pd.testing.assert_frame_equal(
+        rows_within(turned, timestamp="t", spans=spans), turned.reset_index(drop=True)
+    )

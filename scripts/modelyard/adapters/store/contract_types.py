@@ -212,11 +212,15 @@ def _whole(value: object) -> int:
 
 
 def _category(values: pa.ChunkedArray, _: Source) -> Any:
+    import numpy as np
     import pyarrow as pa
 
     if not pa.types.is_string(values.type):
         return _as_it_is(values)
-    return values.to_numpy().astype(object)
+    # Each text is one object, however many rows have it.
+    coded = values.combine_chunks().dictionary_encode()
+    texts = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    return texts[coded.indices.fill_null(-1).to_numpy()]
 
 
 def _boolean(values: pa.ChunkedArray, _: Source) -> Any:

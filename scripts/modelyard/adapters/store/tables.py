@@ -79,7 +79,12 @@ def file_breaches(frame: pd.DataFrame, data: DataContract) -> tuple[Breach, ...]
 
 def rows_within(frame: pd.DataFrame, *, timestamp: str, spans: Iterable[Interval]) -> pd.DataFrame:
     """The rows whose day lies in one of the spans, in order; one without a day lies in none."""
-    return frame.loc[is_within(frame, timestamp=timestamp, spans=spans)].reset_index(drop=True)
+    import pandas as pd
+
+    keep = is_within(frame, timestamp=timestamp, spans=spans)
+    if keep.all() and frame.index.equals(pd.RangeIndex(len(frame))):
+        return frame  # which need not be copied
+    return frame.loc[keep].reset_index(drop=True)
 
 
 def is_within(

@@ -176,7 +176,11 @@ def _window_data(
     if broken or not parts:
         return WindowData(days=days, rows=rows, table={}, breaches=broken)
     names = [column.name for column in columns]
-    table = columns_of(pd.concat([part[names] for part in parts], ignore_index=True))
+    # The rows of one file are not copied.
+    (first, *rest) = parts
+    whole = pd.concat([part[names] for part in parts], ignore_index=True) if rest else first
+    found = columns_of(whole)
+    table = {name: found[name] for name in names}
     return WindowData(days=days, rows=rows, table=table, breaches=find_breaches(columns, table))
 
 
