@@ -18,6 +18,7 @@ from modelyard.domain.drift.profile import (
     NumberProfile,
     count_levels,
 )
+from modelyard.domain.drift.profiling.bins import Bins
 from modelyard.domain.specs.column_values import Array, Floats, read_column
 
 Reason = Literal["null", "range", "shape", "new", "quality"]
@@ -114,7 +115,7 @@ def count_column(profile: ColumnProfile, values: Array) -> ColumnCounts:
     numbers = read_column(profile.type, values).values
     known = numbers[~np.isnan(numbers)]
     low, high = profile.minimum or 0.0, profile.maximum or 0.0
-    places = np.searchsorted(np.array(profile.edges), known, side="left")
+    places = Bins(np.array(profile.edges)).places(known)
     return ColumnCounts(
         rows=len(values),
         nulls=len(values) - len(known),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from modelyard.domain.drift.block_effects import Integers, number_effects, number_shapes
 from modelyard.domain.drift.profile import EDGES, NumberProfile
+from modelyard.domain.drift.profiling.bins import Bins
 from modelyard.domain.drift.profiling.calendar import Calendar
 from modelyard.domain.drift.profiling.parts import Collected
 from modelyard.domain.drift.profiling.tally import Tally
@@ -78,13 +79,14 @@ class NumberRows:
             edges=_edges(known),
             scale=_take_scale(known),
         )
+        self._bins = Bins(self._shape.edges)
         self._tally = Tally(len(self._shape.edges) + 1, self._calendar)
         self._rest = _ranges_of_rest(self._low, self._high)
 
     def add_counts(self, values: Array, blocks: Integers, year: YearRows | None) -> None:
         """The third pass."""
         numbers = self._read(values)
-        places = np.searchsorted(self._shape.edges, numbers, side="left")
+        places = self._bins.places(numbers)
         self._tally.add(np.where(np.isnan(numbers), -1, places), blocks, year)
         low, high = self._rest
         outside = (numbers < low[blocks]) | (numbers > high[blocks])
