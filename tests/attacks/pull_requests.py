@@ -10,7 +10,7 @@ from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, Status, StatusStat
 from modelyard.errors import Refused
 from modelyard.operations.reconcile.changes import new_release, release_documents
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
-from modelyard.operations.watch.pass_once import run_checks
+from modelyard.operations.watch.run_checks import run_checks
 from operations.yard import MODEL
 from operations.yard_with_history import world_of
 

@@ -17,7 +17,7 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.errors import CannotAnswer, Conflict, Refused
 from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.reconcile.loop import reconcile_model
-from modelyard.operations.watch.pass_once import run_checks
+from modelyard.operations.watch.run_checks import run_checks
 from modelyard.ports import Phase
 from operations.yard import (
     AT,
@@ -655,7 +655,7 @@ def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(yard):
 
     assert (raised.value.message, raised.value.hint) == (
         "the main branch has no valid models/nobody/model.yaml; it has m",
-        "modelyard validate",
+        "merge the pull request that adds it, if there is one, or modelyard validate",
     )
 
 

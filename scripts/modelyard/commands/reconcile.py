@@ -62,7 +62,7 @@ def reconcile(services: Services, /, *, model: str | None, wait: bool, dry_run: 
 def _shared_steps(workspace: Workspace) -> tuple[Callable[[], bool], ...]:
     """What belongs to no model; on this machine's own forge the watcher does it."""
     from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
-    from modelyard.operations.watch.pass_once import run_checks
+    from modelyard.operations.watch.run_checks import run_checks
 
     if workspace.services.repository.forge is ForgeKind.LOCAL:
         return ()

@@ -27,7 +27,7 @@ from modelyard.operations.content.upgrade import seeds_in
 from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.services import services_for
-from modelyard.operations.watch.pass_once import run_checks
+from modelyard.operations.watch.run_checks import run_checks
 from operations.yard import MODEL, PATH, living_yard
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -21,7 +21,7 @@ from modelyard.domain.promotion.pulls import PullState
 from modelyard.errors import Conflict
 from modelyard.operations.reconcile.loop import reconcile_model
 from modelyard.operations.watch.observe import observe_model
-from modelyard.operations.watch.pass_once import run_checks
+from modelyard.operations.watch.run_checks import run_checks
 from operations.fakes import Ledger
 from operations.yard import (
     MODEL,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -32,7 +33,7 @@ from modelyard.operations.reconcile.collect import collect_world
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.watch import pull_checks as checking
 from modelyard.operations.watch.observe import observe_model
-from modelyard.operations.watch.pass_once import run_checks
+from modelyard.operations.watch.run_checks import run_checks
 from modelyard.render.tree import tree_digest
 from operations.yard import (
     AT,
@@ -229,32 +230,74 @@ def test_a_conflict_with_the_main_branch_is_refused(yard):
     assert checked(yard, "mine").description == "conflicts with the main branch in README.md"
 
 
-def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yard, monkeypatch):
-    asked = []
-    real = checking.check_pull
-    monkeypatch.setattr(
-        checking,
-        "check_pull",
-        lambda workspace, pull: asked.append(pull.head) or real(workspace, pull),
-    )
+@pytest.fixture
+def asked(monkeypatch):
+    """The heads that were checked, in order."""
+    heads, real = [], checking.check_pull
+
+    def check(workspace, pull):
+        heads.append(pull.head)
+        return real(workspace, pull)
+
+    monkeypatch.setattr(checking, "check_pull", check)
+    return heads
+
+
+def checked_again(yard, workspace, branch, asked):
+    """What a watcher's next pass leaves as status, and how often it checked for it."""
+    head = yard.pull(branch).head
+    before = asked.count(head)
+    run_checks(workspace, yard.said.append)
+    return yard.pull(branch).statuses[CHECKS], asked.count(head) - before
+
+
+def test_a_refused_change_is_asked_about_again_once_main_moved_and_only_then(yard, asked):
     other = replace(spec("v3"), held_out=("newer",))
     pull = yard.branch("early", {spec_file("v3"): dump_spec("ModelVersion", other)})
-    workspace = yard.workspace()
+    again = partial(checked_again, yard, yard.workspace(), "early", asked)
 
-    def check():
-        before = len(asked)
-        run_checks(workspace, yard.said.append)
-        return yard.pull("early").statuses[CHECKS], len(asked) - before
-
-    refused, _ = check()
+    refused, _ = again()
     assert refused.state is StatusState.FAILURE
-    check()
-    assert check() == (refused, 0)
+    again()
+    assert again() == (refused, 0)
     newer = replace(HELD_OUT_SPEC, name="newer")
     yard.commit({f"models/{MODEL}/heldout/newer.yaml": dump_spec("HeldOut", newer)})
-    assert check() == (VALID, 1)
-    assert check() == (VALID, 0)
+    assert again() == (VALID, 1)
+    assert again() == (VALID, 0)
     assert yard.pull("early").head == pull.head
+
+
+def test_a_change_that_passed_is_refused_once_what_was_merged_meanwhile_forbids_it(yard, asked):
+    changed = replace(spec("v2"), seed=7)
+    yard.branch("mine", {spec_file("v2"): dump_spec("ModelVersion", changed)})
+    again = partial(checked_again, yard, yard.workspace(), "mine", asked)
+
+    assert again() == (VALID, 1)
+    assert again() == (VALID, 0)
+    yard.commit({"README.md": b"of nothing that it changes\n"})
+    assert again() == (VALID, 0)
+    yard.finish("v2", champion="v1")
+    yard.reconcile()
+    assert again() == (VALID, 0)  # the record's pull request passes too
+    yard.reconcile()
+    status, times = again()
+
+    assert (status.state, times) == (StatusState.FAILURE, 1)
+    assert f"models/{MODEL}/versions/v2.yaml" in status.description
+    again()  # as refused, by the whole of the main branch
+    assert again() == (status, 0)
+
+
+def test_a_change_of_rules_that_passed_is_checked_again_whatever_was_merged(yard, asked):
+    settings = yard.git.read_file(yard.main(), "modelyard.yaml")
+    yard.branch("mine", {"modelyard.yaml": settings + b"\n# why\n"})
+    again = partial(checked_again, yard, yard.workspace(), "mine", asked)
+
+    passed, _ = again()
+    assert passed.state is StatusState.SUCCESS
+    assert again() == (passed, 0)
+    yard.commit({"README.md": b"of nothing that it changes\n"})
+    assert again() == (passed, 1)
 
 
 @pytest.mark.parametrize("file", [release_file("production"), record_file("v9")])

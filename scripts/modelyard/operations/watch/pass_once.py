@@ -18,15 +18,13 @@ from modelyard.adapters.git.remote_refs import (
 )
 from modelyard.adapters.specs.json_documents import warn_left_out
 from modelyard.domain.machines.shards import WHOLE, Shard
-from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.facts import ReleaseFacts
 from modelyard.domain.promotion.notifications import Notification
-from modelyard.domain.promotion.pulls import CHECKS, PullRequest, StatusState
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
 from modelyard.errors import YardError
 from modelyard.operations.reconcile.ahead import TOGETHER, ReadAhead
-from modelyard.operations.reconcile.apply import Report, set_pull_status
+from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.human_pulls import set_human_pull_statuses
 from modelyard.operations.reconcile.loop import raise_first, reconcile_model, run_all, run_each
 from modelyard.operations.sites import read_standing, take_standing, tell_standing
@@ -34,6 +32,7 @@ from modelyard.operations.watch.at_rest import RestingModels, read_marks, rests
 from modelyard.operations.watch.merge_queue import report_merge_queue
 from modelyard.operations.watch.notify import notify, pending_notifications
 from modelyard.operations.watch.observe import observe_model
+from modelyard.operations.watch.run_checks import run_checks
 from modelyard.operations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -364,43 +363,3 @@ def _is_undecided(facts: ReleaseFacts) -> bool:
     if facts.aborted or facts.verdict is None:
         return False
     return facts.verdict.outcome is Outcome.INCONCLUSIVE
-
-
-@one_snapshot()
-def run_checks(workspace: Workspace, report: Report) -> bool:
-    """Check open pull requests; True if a status changed.
-
-    - What got no answer is checked in every pass.
-    - What was refused is checked again once the main branch moved or the watcher restarted: the
-      refusal may be about a main branch that is no more.
-    """
-    main = workspace.main()
-    return run_all(
-        partial(_check, workspace, main, pull, report) for pull in workspace.services.pulls.open()
-    )
-
-
-def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -> bool:
-    # Its gate imports numpy: a pass without pull requests to check need not wait for that.
-    from modelyard.operations.watch.pull_checks import check_pull
-
-    known, check = pull.statuses.get(CHECKS), partial(check_pull, workspace, pull)
-    if known is not None and known.state is StatusState.SUCCESS:
-        return False
-    is_refused = known is not None and known.state is StatusState.FAILURE
-    checked = (
-        workspace.once("checks", main, check, pull.head, pull.branch) if is_refused else check()
-    )
-    if checked.status == known:
-        return False
-    # Before the status: once that is there, nothing is shown again.
-    _show_problems(workspace, pull, checked.problems)
-    return set_pull_status(workspace, pull, checked.status, report)
-
-
-def _show_problems(workspace: Workspace, pull: PullRequest, problems: tuple[Problem, ...]) -> None:
-    # For the eye alone: the status decides.
-    try:
-        workspace.services.pulls.show_problems(pull, problems)
-    except YardError as error:
-        logger.warning("#%d: its problems are not shown: %s", pull.number, error.message)
