@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -448,3 +449,10 @@ def test_a_thread_of_a_library_that_still_reads_does_not_abort_the_end():
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (3, "refused\n", "")
+
+
+@pytest.mark.parametrize(("word", "code"), [("--version", 0), ("nosuch", 2)])
+def test_a_command_whose_stderr_is_closed_has_its_own_exit_code(word, code):
+    line = f"exec {shlex.quote(sys.executable)} -m modelyard {word} 2>&-"
+    done = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == code

@@ -121,5 +121,6 @@ def run_exit_handlers() -> None:
     """Do what the interpreter does before it exits, except for taking every module apart."""
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
     atexit._run_exitfuncs()  # noqa: SLF001 - the handlers of what was imported before the fork
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # as with `2>&-`
+            stream.flush()
