@@ -80,7 +80,7 @@ def _repository_to_work_with(root: Path) -> Repository:
 def committed_settings(root: Path) -> tuple[Repository, str] | None:
     """The settings as readable last, and the commit before which; None if no commit broke them."""
     from modelyard.adapters.git.repository import Git
-    from modelyard.adapters.specs.last_readable import read_last
+    from modelyard.adapters.specs.last_of_file import read_last
     from modelyard.errors import YardError
 
     git, file, name = Git(root), root / SETTINGS, f"HEAD:{SETTINGS}"

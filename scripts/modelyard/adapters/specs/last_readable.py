@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any
 
 from modelyard.adapters.git.first_parents import read_main_history
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs.reader import Specs, build_valid
+from modelyard.adapters.specs.last_of_file import read_last
+from modelyard.adapters.specs.reader import Specs
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
@@ -27,13 +27,7 @@ from modelyard.domain.specs.paths import (
     version_file,
 )
 
-# Nearly always the last commit of a file broke it. To look for more of them at once could lead
-# through the whole history of the branch, so that is only done after a row of broken ones.
-_ONE_BY_ONE = 8
-_MOST_AT_ONCE = 64  # of each the file is in memory
-
 _ENVIRONMENTS = AnswerCache(4)
-_LAST = AnswerCache(256)
 
 
 TakenAway = Callable[[Environment], bool | None]
@@ -233,54 +227,3 @@ def _every_environment(git: Git, commit: str) -> frozenset[str]:
         return frozenset(found[0] for place in places if (found := parse_manifests_path(place)))
 
     return _ENVIRONMENTS.get_or_ask((git.root.absolute(), git.read_cut(), commit), ask)
-
-
-def read_last(
-    git: Git, commit: str, kind: str, file: str, *, name: str | None
-) -> tuple[Any, str] | None:
-    """The spec of a file as it was readable last, and the commit before which it was.
-
-    None if it never was, as far as this clone shows.
-    """
-    about = (git.root.absolute(), git.read_cut(), kind, file, name)
-
-    def ask() -> tuple[tuple[Any, str] | None]:
-        newest = next(iter(git.log(commit, path=file, first_parent=True, limit=1)), None)
-        if newest is None:
-            return (None,)
-        # The same at each commit until the file changes again.
-        return _LAST.get_or_ask(
-            (*about, "changed", newest.sha),
-            lambda: (_find_last(git, newest.sha, kind, file, name),),
-        )
-
-    # A fleet asks for each of its models, and git walks through the history each time.
-    return _LAST.get_or_ask((*about, commit), ask)[0]
-
-
-def _find_last(
-    git: Git, commit: str, kind: str, file: str, name: str | None
-) -> tuple[Any, str] | None:
-    for some in _changes(git, commit, file):
-        befores = {sha: f"{sha}^:{file}" for sha in some}
-        texts = git.read_many(befores.values())
-        for sha, before in befores.items():
-            text = texts[before]
-            spec = None if text is None else build_valid(kind, file, text, [])
-            if spec is not None and (name is None or spec.name == name):
-                return spec, sha
-    return None
-
-
-def _changes(git: Git, commit: str, file: str) -> Iterator[list[str]]:
-    """The commits that changed a file, newest first: one by one, and then ever more at once."""
-    known, size = list[str](), 1
-    for rounds in count(1):
-        # It begins with the last known one, which is none of the new ones.
-        at, limit = (known[-1], size + 1) if known else (commit, size)
-        found = [each.sha for each in git.log(at, path=file, first_parent=True, limit=limit)]
-        known = found[1:] if known else found
-        if not known:
-            return
-        yield known
-        size = 1 if rounds < _ONE_BY_ONE else min(2 * size, _MOST_AT_ONCE)

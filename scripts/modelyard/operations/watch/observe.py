@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.trees import GitTree
-from modelyard.adapters.specs.last_readable import read_last
+from modelyard.adapters.specs.last_of_file import read_last
 from modelyard.domain.canary.rollout import (
     ReleaseEvent,
     is_judged_now,

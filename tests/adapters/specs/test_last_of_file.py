@@ -7,8 +7,8 @@ import pytest
 
 from modelyard.adapters.git.commit_stream import NewCommit, write_commits
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.specs import last_readable
-from modelyard.adapters.specs.last_readable import read_last
+from modelyard.adapters.specs import last_of_file, schemas
+from modelyard.adapters.specs.last_of_file import read_last
 
 FILE = "environments/dev/environment.yaml"
 GOOD = b"""\
@@ -85,8 +85,8 @@ def test_a_file_that_nobody_ever_wrote_has_no_stand_in(git):
 def test_what_was_found_counts_until_the_file_changes_again(git, monkeypatch):
     first = [GOOD, *map(broken, range(60))]
     asked = []
-    find = last_readable._find_last
-    monkeypatch.setattr(last_readable, "_find_last", lambda *a: asked.append(a[1]) or find(*a))
+    find = last_of_file._find_last
+    monkeypatch.setattr(last_of_file, "_find_last", lambda *a: asked.append(a[1]) or find(*a))
 
     found = [
         read_last(git, commits(git.root, *first, *more), "Environment", FILE, name="dev")
@@ -95,3 +95,38 @@ def test_what_was_found_counts_until_the_file_changes_again(git, monkeypatch):
 
     assert found == found[:1] * 4
     assert len(asked) == 2
+
+
+def test_a_file_that_is_broken_again_is_not_looked_through_once_more(git, monkeypatch):
+    first = [GOOD, *map(broken, range(30))]
+    found = read_last(git, commits(git.root, *first), "Environment", FILE, name="dev")
+    read = []
+    real = git.read_many
+    monkeypatch.setattr(Git, "read_many", lambda _, names: read.extend(names) or real(names))
+
+    again = read_last(git, commits(git.root, *first, b"b: ["), "Environment", FILE, name="dev")
+
+    assert again == found
+    assert len(read) == 1
+
+
+def test_of_many_large_files_one_at_a_time_is_in_memory(git, monkeypatch):
+    asked = []
+    real = git.read_many
+    monkeypatch.setattr(
+        Git, "read_many", lambda _, names: asked.append([*names]) or real(asked[-1])
+    )
+
+    tip = commits(git.root, GOOD, *map(broken, range(100)))
+
+    assert read_last(git, tip, "Environment", FILE, name="dev") is not None
+    assert {len(names) for names in asked} == {1}
+
+
+def test_nobody_is_told_each_unknown_key_of_what_is_passed_over(git, monkeypatch):
+    """To look for what each of them may have meant takes seconds for a megabyte."""
+    monkeypatch.setattr(schemas, "schema_errors", lambda *_: pytest.fail("it was asked"))
+
+    tip = commits(git.root, GOOD, *(GOOD + b"unknown: %d\n" % each for each in range(3)))
+
+    assert read_last(git, tip, "Environment", FILE, name="dev") is not None
