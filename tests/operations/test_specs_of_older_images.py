@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.schemas import schema_errors, schema_folder
+from modelyard.commands import step as step_command
 from modelyard.commands.step import _job as build_job
-from modelyard.errors import Refused
+from modelyard.errors import Refused, StepCrash
 from modelyard.operations.training.job import CRASH, Job
 from modelyard.operations.training.older_images.specs import READABLE, find_readable, leave_readable
 from operations.wine_repository import commit, job_at, make_repository
@@ -193,3 +195,16 @@ def test_the_settings_that_a_step_starts_by_are_made_readable_too(yard, tmp_path
 
     with pytest.raises(Refused, match=r"modelyard\.yaml: artifacts: is not known here"):
         leave_readable(job_of(yard), "train", older_schemas(tmp_path, repository="artifacts"))
+
+
+def test_schemas_that_name_another_one_stop_the_training_at_once(yard, tmp_path, monkeypatch):
+    job, folder = job_of(yard), older_schemas(tmp_path)
+    (folder / "model.schema.json").write_text('{"$ref": "http://127.0.0.1:1/schema"}')
+    monkeypatch.setattr(step_command, "_unchecked_job", lambda *_: job)
+    words = ["specs", "--model=wine", "--version=v1", "--commit=x", "--run=x", "--step=train"]
+
+    done = CliRunner().invoke(step_command.step, [*words, f"--schemas={folder}"], obj=job.services)
+
+    assert isinstance(done.exception, StepCrash)
+    assert "none is fetched" in job.read_document(CRASH)["reason"]
+    assert find_readable(yard) == ""

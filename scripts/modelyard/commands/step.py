@@ -112,10 +112,12 @@ def fetch(services: Services, /, *, left: Path | None, **options: Any) -> None:
 @pass_services
 def specs(services: Services, /, *, name: str, schemas: Path, **options: Any) -> None:
     """In a pod: leave the specs as the image of its step can read them."""
+    from modelyard.operations.training.job import run_step
     from modelyard.operations.training.older_images.specs import leave_readable
 
     # Not checked: that reads the specs of all models, which an image that is not older needs not.
-    leave_readable(_unchecked_job(services, options), name, schemas)
+    job = _unchecked_job(services, options)
+    run_step("specs", partial(leave_readable, step=name, folder=schemas), job)
 
 
 @step.command()

@@ -117,6 +117,89 @@ def test_the_order_of_the_environments_is_never_changed(key):
     assert found.refused is not None
 
 
+def older_record_rules() -> dict[str, Any]:
+    """What an image reads that knows no `inconclusive`."""
+    rules = copy.deepcopy(schema_of("Record"))
+    rules["$defs"]["verdict"]["properties"]["outcome"]["enum"] = ["pass", "fail"]
+    return rules
+
+
+def test_no_version_is_left_out_of_those_that_were_judged_on_a_held_out_set():
+    digest = f"sha256:{'a' * 64}"
+    result = {
+        "name": "recent",
+        "digest": digest,
+        "rows": 9,
+        "unlabelled": 0,
+        "clusters": 9,
+        "look": 1,
+        "metrics": {},
+        "scores": digest,
+        "verdict": {"outcome": "inconclusive", "reason": "too few rows"},
+    }
+    record = {
+        "apiVersion": "modelyard/v1",
+        "kind": "Record",
+        "model": "m",
+        "version": "v1",
+        "spec": "a" * 64,
+        "workflow": "w",
+        "attempt": 1,
+        "seed": 1,
+        "lock": "a" * 64,
+        "threads": 1,
+        "verdict": {"outcome": "fail", "reason": "worse"},
+        "held_out": [result],
+    }
+
+    found = make_readable("Record", record, older_record_rules())
+
+    assert found.document == record
+    assert found.refused is not None
+    assert found.refused.startswith("held_out[0]: verdict is missing")
+
+
+@pytest.mark.parametrize("place", ["held_out", "held_out[0]", "held_out[0].name"])
+def test_the_results_of_a_record_stay_whatever_is_wrong_in_them(place):
+    refused = {"type": "null"}
+    rules = {
+        "held_out": refused,
+        "held_out[0]": {"items": refused},
+        "held_out[0].name": {"items": {"properties": {"name": refused}}},
+    }[place]
+
+    found = make_readable(
+        "Record", {"held_out": [{"name": "recent", "look": 1}]}, {"properties": {"held_out": rules}}
+    )
+
+    assert found.refused is not None
+    assert found.refused.startswith(place)
+
+
+def test_a_new_key_of_a_result_is_left_out_as_it_decides_nothing():
+    rules = {"properties": {"held_out": {"items": rules_for({"name": "recent"})}}}
+    record = {"held_out": [{"name": "recent", "better_by": 1}]}
+
+    found = make_readable("Record", record, rules)
+
+    assert found.left_out == ("held_out[0].better_by",)
+
+
+def test_the_length_of_a_window_is_never_left_to_a_default():
+    rules = {"properties": {"drift": {"properties": {"window_days": {"maximum": 7}}}}}
+
+    assert make_readable("Model", {"drift": {"window_days": 30}}, rules).refused is not None
+
+
+@pytest.mark.parametrize("key", ["$ref", "$dynamicRef"])
+@pytest.mark.parametrize("place", ["http://127.0.0.1:1/a", "file:///etc/hostname"])
+def test_an_image_makes_the_platform_fetch_no_other_schema(monkeypatch, key, place):
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_: pytest.fail("it was fetched"))
+
+    with pytest.raises(ValueError, match=r"fetch|retriev"):
+        make_readable("Model", MODEL, {"properties": {"drift": {key: place}}})
+
+
 def test_each_part_of_the_model_and_the_settings_is_left_out_or_needed_on_purpose():
     """Add a new one here: does a step of an older image do without it? If in doubt, it does not."""
     needed = {

@@ -36,12 +36,15 @@ does not know it must not run them.
 CHAMPION = _MODEL | {("data",), ("gate",), ("trainer",)}
 """The same of a model for the step `champion`: scoring needs task, target, outputs and artifact."""
 
+_ANY = -1  # any item of a list
+
 _NEEDED: Mapping[str, frozenset[Place]] = {
     # The order of environments says which one is production.
     "Environment": frozenset({("joins",), ("name",), ("promotes_from",)}),
-    # It becomes a part of the artifact, and of the scores.
-    "Model": frozenset({("canary", "segments")}),
-    "Record": frozenset({("model",), ("version",)}),
+    # Segments become a part of the artifact, and of the scores; windows are those of the profile.
+    "Model": frozenset({("canary", "segments"), ("drift", "window_days")}),
+    # A version that is left out of a held-out set would not count as one that was judged on it.
+    "Record": frozenset({("held_out", _ANY, "name"), ("model",), ("version",)}),
     "Release": frozenset({("artifact",), ("environment",), ("model",), ("version",)}),
 }
 """The exceptions from `LEFT_OUT`."""
@@ -95,17 +98,22 @@ def _is_free(kind: str, place: Place, document: Any, free: Collection[Place]) ->
     if not any(place[: len(each)] == each for each in free):
         return False
     # Neither a needed place, nor one with a needed one inside that says something.
+    here = tuple(_ANY if isinstance(step, int) else step for step in place)
     return not any(
-        place[: len(each)] == each or (each[: len(place)] == place and _is_there(document, each))
+        here[: len(each)] == each
+        or (each[: len(here)] == here and _is_there(document, (*place, *each[len(here) :])))
         for each in _NEEDED.get(kind, ())
     )
 
 
 def _is_there(document: Any, place: Place) -> bool:
-    for step in place:
-        if not isinstance(document, Mapping) or step not in document:
+    for number, step in enumerate(place):
+        if step == _ANY and isinstance(document, list):
+            return any(_is_there(each, place[number + 1 :]) for each in document)
+        try:
+            document = document[step]
+        except (LookupError, TypeError):
             return False
-        document = document[step]
     return True
 
 

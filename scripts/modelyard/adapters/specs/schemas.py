@@ -62,19 +62,31 @@ def spec_errors(kind: str, document: object) -> Iterator[tuple[Place, str]]:
 
 
 def schema_errors(rules: dict[str, Any], document: object) -> Iterator[tuple[Place, str]]:
-    """Every place where the document breaks a JSON Schema, with a sentence about it."""
-    strict = jsonschema_rs.Draft202012Validator(rules, validate_formats=True)
+    """Every place where the document breaks a JSON Schema, with a sentence about it.
+
+    Raises:
+        ValueError: They are no JSON Schema, or name another one, which is never fetched.
+    """
+    strict = jsonschema_rs.Draft202012Validator(
+        rules, validate_formats=True, retriever=_fetch_nothing
+    )
     if strict.is_valid(document):
         return
     # Imported here: it takes a tenth of a second, and documents are nearly always valid.
     from jsonschema import Draft202012Validator, FormatChecker
+    from referencing import Registry
 
     formats = FormatChecker(["date"])
     formats.checks("date-time", ValueError)(_is_moment)  # its own needs another library
-    errors = Draft202012Validator(rules, format_checker=formats).iter_errors(document)
-    found = [sentence for error in errors for sentence in _sentences(error)]
+    alone: Any = Registry()  # without one it would fetch what is named
+    words = Draft202012Validator(rules, registry=alone, format_checker=formats)
+    found = [sentence for error in words.iter_errors(document) for sentence in _sentences(error)]
     # Python's `$` overlooks a newline at the end; the strict validator does not.
     yield from found or [(tuple(e.instance_path), e.message) for e in strict.iter_errors(document)]
+
+
+def _fetch_nothing(uri: str) -> Any:
+    raise ValueError(f"{uri} is another schema, and none is fetched")
 
 
 def _sentences(error: Any) -> Iterator[tuple[Place, str]]:
