@@ -443,6 +443,16 @@ def test_each_text_of_a_category_is_one_object():
     assert len({id(text) for text in found}) == 4
 
 
+@pytest.mark.long
+def test_a_category_may_have_more_text_than_arrow_can_join():
+    text = "x" * 2**20
+    chunks = [pa.array([text, None] * 64)] * 33
+    found = typed(pa.chunked_array(chunks), "category")["x"].tolist()
+    assert len(found) == 33 * 128
+    assert {id(each) for each in found[::2]} == {id(found[0])}
+    assert (found[0], {*found[1::2]}) == (text, {None})
+
+
 def test_rows_that_are_all_in_the_days_are_not_copied():
     days = pd.date_range("2024-01-01", periods=4, freq="D")
     frame = pd.DataFrame({"t": days, "n": range(4)})

@@ -217,10 +217,16 @@ def _category(values: pa.ChunkedArray, _: Source) -> Any:
 
     if not pa.types.is_string(values.type):
         return _as_it_is(values)
-    # Each text is one object, however many rows have it.
-    coded = values.combine_chunks().dictionary_encode()
-    texts = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
-    return texts[coded.indices.fill_null(-1).to_numpy()]
+    found, known, at = np.empty(len(values), dtype=object), dict[str, str](), 0
+    # Each text is one object, however many rows have it. In chunks: Arrow cannot join those of a
+    # column with more than 2 GiB of text.
+    for chunk in values.chunks:
+        coded = chunk.dictionary_encode()
+        texts = [known.setdefault(text, text) for text in coded.dictionary.to_pylist()]
+        places = coded.indices.fill_null(-1).to_numpy()
+        found[at : at + len(chunk)] = np.array([*texts, None], dtype=object)[places]
+        at += len(chunk)
+    return found
 
 
 def _boolean(values: pa.ChunkedArray, _: Source) -> Any:
