@@ -375,8 +375,17 @@ def test_what_makes_no_model_is_refused(tmp_path, columns, wishes, said):
 
 def test_a_time_in_another_form_is_asked_for_since_rows_of_any_day_are_held_out(tmp_path):
     times = [f"{1 + n // 24 % 28:02}.{1 + n // 672:02}.2026 {n % 24:02}:10" for n in range(300)]
-    told = " ".join(of_columns(tmp_path, shop(300, seen=times)).warnings)
-    assert "no time of a row is known, so rows of any day are held out: is it seen?" in told
+    days = [f"{1 + n // 20:02}.01.2026" for n in range(300)]  # so few that they are levels
+    asked = "no time of a row is known, so rows of any day are held out: is it"
+    for columns, found in (
+        ({"seen": times}, "seen"),
+        ({"day": days}, "day"),
+        ({"day": days, "seen": times}, "day or seen"),
+    ):
+        told = of_columns(tmp_path, shop(300, **columns)).warnings
+        assert f"{asked} {found}?" in told
+    told = of_columns(tmp_path, shop(300, seen=times), timestamp=new_model.NO_TIME).warnings
+    assert asked not in " ".join(told)
 
 
 def test_a_set_that_is_too_small_for_the_gate_is_said_at_once(tmp_path):

@@ -148,7 +148,10 @@ def compose_model(
         training=placed.training,
         days=days,
         rows=(len(sides[0]), len(sides[1])),
-        warnings=tuple(_warnings(proposal, sides)),
+        warnings=(
+            *(_ask_for_time(proposal) if timestamp is None else ()),
+            *_warnings(proposal, sides),
+        ),
     )
 
 
@@ -288,13 +291,19 @@ def _refuse_invalid(
         raise Refused(f"{path} would not be valid: {'; '.join(reasons)}")
 
 
+def _ask_for_time(proposal: ModelProposal) -> Iterator[str]:
+    """A question, where nobody said that rows have no time and a column has odd dates."""
+    kept = {each.column.name: each.look_alike for each in proposal.columns if each.column}
+    odd = [n for n, why in {**kept, **proposal.left_out}.items() if why.startswith(LIKE_DATES)]
+    if odd and proposal.model.data.timestamp is None:
+        asked = " or ".join(odd)
+        yield f"no time of a row is known, so rows of any day are held out: is it {asked}?"
+
+
 def _warnings(proposal: ModelProposal, sides: list[pd.DataFrame]) -> Iterator[str]:
     for each in proposal.columns:
         if each.column is not None and each.look_alike:
             yield f"column {each.column.name}: {each.look_alike}"
-    odd = [name for name, why in proposal.left_out.items() if why.startswith(LIKE_DATES)]
-    if odd and proposal.model.data.timestamp is None:
-        yield f"no time of a row is known, so rows of any day are held out: is it {odd[0]}?"
     model, least = proposal.model, proposal.model.gate.least_clusters
     labels: list[Any] = []
     for frame, what in zip(sides, ("trains", "is held out"), strict=True):
