@@ -290,6 +290,10 @@ def test_says_where_it_looked_for_data_that_is_not_there(yard):
     [
         (("--param", "depth=three"), "--param depth=three: expected NAME=JSON"),
         (("--param", "depth"), "--param depth: expected NAME=JSON"),
+        (("--param", "kind=it's"), """text needs quotes: kind='"it'"'"'s"'"""),
+        (("--param", "deep=False"), "--param deep=False: expected NAME=JSON; write deep=false"),
+        (("--param", "rate=NaN"), "expected NAME=JSON (Out of range float values are not JSON"),
+        (("--param", "depth=" + "[" * 100_000), "expected NAME=JSON (maximum recursion depth"),
         (
             ("--since", "2026-13-01"),
             "Invalid value for '--since': '2026-13-01' is no day: write it as",

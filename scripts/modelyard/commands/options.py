@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -203,6 +204,9 @@ def choose_window(
     return Interval(since=first, until=last)
 
 
+_JSON_OF_PYTHON = {"True": "true", "False": "false", "None": "null"}
+
+
 def choose_parameters(
     base: Mapping[str, object], file: Path | None, each: Sequence[str]
 ) -> dict[str, object]:
@@ -213,12 +217,19 @@ def choose_parameters(
         try:
             # JSON keeps 1, "1" and true apart.
             found[name] = _storable(json.loads(value))
-        except ValueError as error:
-            raise click.UsageError(
-                f"--param {text}: expected NAME=JSON; text needs quotes: "
-                f"""{name or "NAME"}='"{value if equals else "text"}"'"""
-            ) from error
+        except (ValueError, RecursionError) as error:
+            why = _explain_not_json(name or "NAME", value if equals else "text", error)
+            raise click.UsageError(f"--param {text}: expected NAME=JSON{why}") from error
     return found
+
+
+def _explain_not_json(name: str, value: str, error: Exception) -> str:
+    """What to write instead; what the parser says is no help about a word."""
+    if value in _JSON_OF_PYTHON:
+        return f"; write {name}={_JSON_OF_PYTHON[value]}"
+    is_word = isinstance(error, json.JSONDecodeError) and error.pos == 0
+    text = shlex.quote(json.dumps(value, ensure_ascii=False))
+    return f"{'' if is_word else f' ({error})'}; text needs quotes: {name}={text}"
 
 
 def _storable(value: object) -> object:
