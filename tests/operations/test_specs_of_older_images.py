@@ -90,7 +90,7 @@ def test_what_training_says_of_itself_stays_the_same(yard, tmp_path):
     job = job_of(yard)
     leave_readable(job, "train", older_schemas(tmp_path, model="drift.profile_shards"))
 
-    older = replace(job, specs=find_readable(yard))
+    older = replace(job, specs=find_readable(yard, job.commit))
 
     assert older.catalog.digests == job.catalog.digests
     assert older.model.drift.profile_shards == 1
@@ -105,7 +105,7 @@ def test_an_image_that_is_not_older_reads_the_commit_itself(yard, tmp_path, has_
 
     leave_readable(job, "train", older_schemas(tmp_path) if has_schemas else tmp_path / "none")
 
-    assert find_readable(yard) == job.commit
+    assert find_readable(yard, job.commit) == job.commit
     assert (yard / "modelyard.yaml").read_bytes() == settings
 
 
@@ -127,7 +127,20 @@ def test_a_step_reads_what_was_left_and_speaks_of_the_commit_of_its_workflow(yar
 
 
 def test_outside_of_a_pod_nothing_was_left(yard):
-    assert find_readable(yard) == ""
+    assert find_readable(yard, commit(Git(yard))) == ""
+
+
+def test_what_was_left_for_an_earlier_commit_is_not_read(yard, tmp_path):
+    """As in a checkout where somebody ran `step specs`: a gate has another margin by now."""
+    leave_readable(job_of(yard), "train", older_schemas(tmp_path, model="drift.profile_shards"))
+    change(yard, MODEL_FILE, drift={"profile_shards": 4})
+    job = job_of(yard)
+    given = {"model": "wine", "version": "v1", "attempt": 1, "workflow": "w"}
+
+    read_now = build_job(job.services, {**given, "commit": READABLE, "submitted": job.commit})
+
+    assert find_readable(yard, job.commit) == ""
+    assert read_now.model.drift.profile_shards == 4
 
 
 def test_an_image_that_does_not_know_what_it_must_do_gives_up_at_once(yard, tmp_path):
@@ -141,7 +154,7 @@ def test_an_image_that_does_not_know_what_it_must_do_gives_up_at_once(yard, tmp_
     crash = job.read_document(CRASH)
     assert crash["step"] == "verify"
     assert crash["reason"].startswith("the image of step verify is older than this")
-    assert find_readable(yard) == ""
+    assert find_readable(yard, job.commit) == ""
 
 
 def test_a_champion_is_scored_by_an_image_that_does_not_know_the_data_and_the_gate(yard, tmp_path):
@@ -166,8 +179,8 @@ def test_what_this_platform_refuses_is_never_made_readable(yard, tmp_path):
 
     leave_readable(job, "train", older_schemas(tmp_path, model="drift.profile_shards"))
 
-    assert find_readable(yard) == job.commit
-    assert replace(job, specs=find_readable(yard)).catalog.models == {}
+    assert find_readable(yard, job.commit) == job.commit
+    assert replace(job, specs=find_readable(yard, job.commit)).catalog.models == {}
 
 
 def test_a_pinned_spec_is_read_as_it_is_or_not_at_all(yard, tmp_path):
@@ -177,7 +190,7 @@ def test_a_pinned_spec_is_read_as_it_is_or_not_at_all(yard, tmp_path):
         file.read_text().replace("version: v1", "version: v0") + "seed: 7\n"
     )
     leave_readable(job := job_of(yard), "train", folder)
-    assert find_readable(yard) == job.commit  # v0 is nobody's in this training
+    assert find_readable(yard, job.commit) == job.commit  # v0 is nobody's in this training
 
     file.write_text(file.read_text() + "seed: 7\n")
     with pytest.raises(Refused, match=r"v1\.yaml: seed: is not known here"):
@@ -207,4 +220,4 @@ def test_schemas_that_name_another_one_stop_the_training_at_once(yard, tmp_path,
 
     assert isinstance(done.exception, StepCrash)
     assert "none is fetched" in job.read_document(CRASH)["reason"]
-    assert find_readable(yard) == ""
+    assert find_readable(yard, job.commit) == ""

@@ -69,7 +69,7 @@ def _unchecked_job(services: Services, options: dict[str, Any]) -> Any:
     if submitted := options.pop("submitted"):
         from modelyard.operations.training.older_images.specs import find_readable
 
-        options |= {"commit": submitted, "specs": find_readable(services.root)}
+        options |= {"commit": submitted, "specs": find_readable(services.root, submitted)}
     # `fetch` runs in the platform's image, which is the older one until an upgrade is merged.
     if options.get("inputs") == "":
         print_line(

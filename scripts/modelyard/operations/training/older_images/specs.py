@@ -32,10 +32,16 @@ _PINNED = frozenset({"HeldOut", "ModelVersion"})
 _Rules = Mapping[str, dict[str, Any]]
 
 
-def find_readable(root: Path) -> str:
-    """The commit that `leave_readable` left in this clone; empty if it left none."""
-    words = ("rev-parse", "--verify", "--quiet", READABLE)
-    return Git(root).run(*words, accept=(0, 1)).stdout.decode().strip()
+def find_readable(root: Path, submitted: str) -> str:
+    """The commit that `leave_readable` left in this clone for one of the main branch, or nothing.
+
+    One that was left for another commit, as in a checkout where somebody ran `step specs`, has the
+    rules of another day.
+    """
+    git, words = Git(root), ("rev-parse", "--verify", "--quiet", READABLE)
+    found = git.run(*words, accept=(0, 1)).stdout.decode().strip()
+    is_its = found and submitted in (found, *git.parents(found))
+    return found if is_its else ""
 
 
 def leave_readable(job: Job, step: str, folder: Path) -> None:
