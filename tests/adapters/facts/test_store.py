@@ -15,6 +15,7 @@ from modelyard.adapters.facts.documents import (
     model_path,
     release_path,
 )
+from modelyard.adapters.git.commit_stream import NewCommit
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.promotion.facts import Freeze, Hold, ModelFacts, ReleaseFacts, TrainingFacts
 from modelyard.domain.promotion.incidents import Incident
@@ -64,6 +65,22 @@ def test_what_was_written_is_known_as_git_lists_it(store):
     assert known.commit == tip(store)
     assert known == store._documents._list(tip(store))
     assert "models/m.json" in known.files
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "written"),
+    [("facts/dev", "facts/dev/m.json"), ("facts/dev/m.json", "facts/dev"), ("x/a/b", "x")],
+)
+def test_what_a_write_took_the_place_of_is_known_to_be_gone(store, by_hand, written):
+    put(store, by_hand, b"by hand")
+    store._documents.read()
+
+    store._documents.write(
+        NewCommit(documents={written: b"{}"}, message="Write", author="ann", at=AT), expected={}
+    )
+
+    assert store._documents._last == store._documents._list(tip(store))
+    assert by_hand not in store._documents._last.files
 
 
 def test_facts_written_from_one_checkout_are_read_from_another(store, elsewhere):

@@ -164,19 +164,30 @@ def _followed(
     listing: Listing, commit: str, documents: Mapping[str, bytes | str | None]
 ) -> Listing:
     """What a commit holds that changed these documents of a listing: git need not list it."""
-    gone = tuple(f"{path}/" for path, content in documents.items() if content is None)
-    left = {
-        path: name
-        for path, name in listing.files.items()
-        if path not in documents and not path.startswith(gone)
+    # Where a folder was there is a file now, and the other way round.
+    below = tuple(f"{path}/" for path in documents)
+    above = {
+        prefix
+        for path, content in documents.items()
+        if content is not None
+        for prefix in _prefixes(path)
     }
+    gone = {*documents, *above}
+
+    def kept(before: Mapping[str, str]) -> dict[str, str]:
+        return {
+            path: each
+            for path, each in before.items()
+            if path not in gone and not path.startswith(below)
+        }
+
     new = {
         path: content if isinstance(content, str) else _name_of(content, like=commit)
         for path, content in documents.items()
         if content is not None
     }
-    others = {path: kind for path, kind in listing.others.items() if path not in documents}
-    return Listing(commit=commit, files={**left, **new}, others=others)
+    files = {**kept(listing.files), **new}
+    return Listing(commit=commit, files=files, others=kept(listing.others))
 
 
 def _name_of(content: bytes, *, like: str) -> str:
