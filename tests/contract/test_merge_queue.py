@@ -79,12 +79,14 @@ def test_what_may_be_merged_passes_also_behind_another_and_fails_once_it_may_not
     assert (queue.states(first), queue.states(second)) == (BAD, BAD)
 
 
-def test_what_is_not_ready_fails_and_other_branches_are_left_alone(queue):
+def test_what_is_not_ready_fails_with_what_is_behind_it_and_other_branches_are_left_alone(queue):
+    ready_one = queue.approved("canary")
     commit = queue.tries(queue.approved("dev", is_ready=False))
+    behind, alone = queue.tries(ready_one, after=commit), queue.tries(ready_one)
     other = queue.stage.push("gh-readonly-queue/main/pr-1-short", {"a.txt": b"a\n"}, "ann")
 
     assert queue.report()
-    assert queue.states(commit) == BAD
+    assert [queue.states(each) for each in (commit, behind, alone)] == [BAD, BAD, GOOD]
     assert queue.states(other) == SILENT
 
 

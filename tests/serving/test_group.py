@@ -19,7 +19,7 @@ import pytest
 
 from modelyard.adapters.processes.process_table import find_process
 from modelyard.adapters.processes.start import is_process_alive
-from modelyard.errors import CannotAnswer, YardError
+from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.serving.workers.group import Group, Work, bound_socket, shared_by
 from modelyard.serving.workers.shared import Shared
 from serving.running import until
@@ -105,6 +105,19 @@ def test_a_worker_that_cannot_load_does_not_keep_the_one_beside_it_from_serving(
         os.kill(first_words(tmp_path / "serves-1")[0], signal.SIGKILL)
         until(lambda: len(lines(tmp_path / "serves-1")) > 1)
         assert parent.is_alive()
+
+
+def test_a_refusal_of_one_worker_ends_all_of_them_with_its_message_and_code(tmp_path: Path):
+    def refuses(folder: Path, number: int, shared: Shared) -> None:
+        if number == 1:
+            raise Refused("another digest")
+        serve(folder, number, shared)
+
+    with group(tmp_path, refuses) as parent:
+        parent.join(20)
+        assert parent.exitcode == Refused.exit_code
+    assert lines(tmp_path / "error") == ["another digest"]
+    assert not lines(tmp_path / "serves-0")
 
 
 def test_nobody_serves_before_all_have_loaded_the_model(tmp_path: Path):
