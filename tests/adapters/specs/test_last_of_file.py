@@ -130,3 +130,23 @@ def test_nobody_is_told_each_unknown_key_of_what_is_passed_over(git, monkeypatch
     tip = commits(git.root, GOOD, *(GOOD + b"unknown: %d\n" % each for each in range(3)))
 
     assert read_last(git, tip, "Environment", FILE, name="dev") is not None
+
+
+def test_after_many_long_versions_only_short_ones_are_parsed(git, monkeypatch):
+    """Else a push of a megabyte lets a watcher parse for longer than it may be silent."""
+    monkeypatch.setattr(last_of_file, "_MOST_BYTES", 100_000)
+    parsed = []
+    real = last_of_file.load_yaml
+
+    def load(text, *, name):
+        parsed.append(text)
+        return real(text, name=name)
+
+    monkeypatch.setattr(last_of_file, "load_yaml", load)
+    long = [broken(each) + b" " * 30_000 for each in range(50)]
+
+    tip = commits(git.root, GOOD, *map(broken, range(20)), *long)
+
+    assert read_last(git, tip, "Environment", FILE, name="dev") is not None
+    assert len([text for text in parsed if len(text) > 20_000]) == 3
+    assert len(parsed) == 3 + 20 + 1

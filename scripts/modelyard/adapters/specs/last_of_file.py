@@ -10,12 +10,18 @@ from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import KINDS, build_spec, load_yaml
+from modelyard.adapters.specs.yaml_reader import MAX_BYTES
 from modelyard.errors import CannotAnswer
 
 # Nearly always the last commit of a file broke it. To look for more of them at once could lead
 # through the whole history of the branch, so that is only done after a row of broken ones.
 _ONE_BY_ONE = 8
 _MOST_AT_ONCE = 64
+
+# A megabyte takes half a second to parse, and a push of a megabyte can hold a thousand of them: the
+# watcher would be restarted before it came to an end. Hardly any spec is longer than a short one.
+_MOST_BYTES = 16 << 20
+_SHORT_BYTES = 1 << 14
 
 _LAST = AnswerCache(256)
 
@@ -43,6 +49,7 @@ def read_last(
 
 def _find_last(git: Git, newest: str, known: tuple[Any, ...]) -> tuple[tuple[Any, str] | None]:
     kind, file, name = known[2:5]
+    left = _MOST_BYTES
     for sha in _changes(git, newest, file):
         # Whoever breaks a file again and again lets nobody look through all of it each time.
         found: tuple[tuple[Any, str] | None] | None = _LAST.get((*known, sha))
@@ -51,7 +58,10 @@ def _find_last(git: Git, newest: str, known: tuple[Any, ...]) -> tuple[tuple[Any
         before = f"{sha}^:{file}"
         # Each alone: a push of a few kilobytes can hold many files of a hundred megabytes.
         text = git.read_many([before])[before]
-        spec = None if text is None else _build_valid(kind, file, text)
+        if text is None or len(text) > min(MAX_BYTES, max(left, _SHORT_BYTES)):
+            continue
+        left -= len(text)
+        spec = _build_valid(kind, file, text)
         if spec is not None and (name is None or spec.name == name):
             return ((spec, sha),)
     return (None,)
