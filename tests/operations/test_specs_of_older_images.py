@@ -16,7 +16,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.schemas import schema_errors, schema_folder
 from modelyard.commands import step as step_command
 from modelyard.commands.step import _job as build_job
-from modelyard.errors import Refused, StepCrash
+from modelyard.errors import CannotAnswer, Refused, StepCrash
 from modelyard.operations.training.job import CRASH, Job
 from modelyard.operations.training.older_images.specs import READABLE, find_readable, leave_readable
 from operations.wine_repository import commit, job_at, make_repository
@@ -220,4 +220,15 @@ def test_schemas_that_name_another_one_stop_the_training_at_once(yard, tmp_path,
 
     assert isinstance(done.exception, StepCrash)
     assert "none is fetched" in job.read_document(CRASH)["reason"]
+    assert find_readable(yard, job.commit) == ""
+
+
+def test_schemas_whose_copy_was_cut_short_are_copied_again_by_the_next_try(yard, tmp_path):
+    job, folder = job_of(yard), older_schemas(tmp_path)
+    (folder / "model.schema.json").write_text('{"type": "obj')
+
+    with pytest.raises(CannotAnswer, match=r"model\.schema\.json: what the image left is no JSON"):
+        leave_readable(job, "train", folder)
+
+    assert job.store.read_run_document(job.workflow, CRASH) is None
     assert find_readable(yard, job.commit) == ""

@@ -16,7 +16,7 @@ from modelyard.adapters.specs.documents import load_yaml
 from modelyard.adapters.specs.older_readers import CHAMPION, LEFT_OUT, make_readable
 from modelyard.adapters.specs.reader import list_places
 from modelyard.domain.specs.paths import SETTINGS, held_out_file, parse_spec_path, version_file
-from modelyard.errors import Refused
+from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.evaluate import find_champion
 from modelyard.operations.training.job import CRASH, Job
 from modelyard.yaml_writer import yaml_bytes
@@ -84,9 +84,16 @@ def _read_rules(folder: Path) -> _Rules:
     found = {}
     for kind, name in schemas.FILES.items():
         file = folder / f"{name}.schema.json"
-        if file.is_file() and (rules := json.loads(file.read_bytes())) != schemas.schema_of(kind):
+        if file.is_file() and (rules := _read_json(file)) != schemas.schema_of(kind):
             found[kind] = rules
     return found
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:  # a full disk, and no fault of the version
+        raise CannotAnswer(f"{file}: what the image left is no JSON: {error}") from error
 
 
 @dataclass(frozen=True)
