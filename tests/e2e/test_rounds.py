@@ -24,8 +24,9 @@ ROLLED_BACK = "verdict to all of it"
 PUSHED = "push of the bad release to all of it"
 ANSWERS = "approval of a promotion to canary, until it answers"
 MERGED = "approval of a promotion to canary, until the main branch names it"
-MOST = {ROLLED_BACK: 5.0, PUSHED: 30.0, ANSWERS: 25.0}
-"""What is promised: the seconds that 95 of 100 rounds do not exceed."""
+MOST = {ROLLED_BACK: 5.0, PUSHED: 45.0, ANSWERS: 25.0}
+"""What is promised: the seconds that 95 of 100 rounds do not exceed. 30 s from the push were the
+goal, and cost more false alarms than they are worth: docs/decisions/0191."""
 
 
 def test_a_bad_canary_is_gone_everywhere_within_seconds(settled: Fork, measured: Measured):
