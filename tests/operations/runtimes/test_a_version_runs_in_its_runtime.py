@@ -323,7 +323,6 @@ def with_fewer_rows(content: bytes) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.long
 def test_each_slice_of_the_held_out_rows_is_compared_and_kept_in_the_evidence(ready, monkeypatch):
     file = ready.services.root / "models/wine/model.yaml"
     slices = "  slices: [{by: alcohol, margin: 1}, {where: 'alcohol > 13', margin: 1}]\n"
