@@ -245,7 +245,7 @@ def _storable(value: object) -> object:
 def _read_object(file: Path) -> dict[str, object]:
     try:
         document = _storable(json.loads(file.read_bytes()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"--params {file}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise click.UsageError(f"--params {file}: expected a JSON object")

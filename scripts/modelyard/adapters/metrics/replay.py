@@ -172,9 +172,9 @@ def _fault(content: bytes) -> str:
     """The `error` of a JSON document; empty for any other content."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
-    return str(document.get("error", "")) if isinstance(document, dict) else ""
+    return str(document.get("error") or "") if isinstance(document, dict) else ""
 
 
 def draw_endpoint(endpoints: Sequence[Endpoint], at: float) -> Endpoint | None:
