@@ -213,7 +213,7 @@ def test_the_settings_that_a_step_starts_by_are_made_readable_too(yard, tmp_path
 def test_schemas_that_name_another_one_stop_the_training_at_once(yard, tmp_path, monkeypatch):
     job, folder = job_of(yard), older_schemas(tmp_path)
     (folder / "model.schema.json").write_text('{"$ref": "http://127.0.0.1:1/schema"}')
-    monkeypatch.setattr(step_command, "_unchecked_job", lambda *_: job)
+    monkeypatch.setattr(step_command, "_job", lambda *_: job)
     words = ["specs", "--model=wine", "--version=v1", "--commit=x", "--run=x", "--step=train"]
 
     done = CliRunner().invoke(step_command.step, [*words, f"--schemas={folder}"], obj=job.services)

@@ -57,12 +57,6 @@ _inputs_option = click.option(
 
 
 def _job(services: Services, options: dict[str, Any]) -> Any:
-    job = _unchecked_job(services, options)
-    job.catalog.require_version(job.model_name, job.version, where=job.commit[:10])
-    return job
-
-
-def _unchecked_job(services: Services, options: dict[str, Any]) -> Any:
     from modelyard.operations.training.job import Job
 
     model_name = options.pop("model")
@@ -77,7 +71,9 @@ def _unchecked_job(services: Services, options: dict[str, Any]) -> Any:
             "has is compared with nothing",
             err=True,
         )
-    return Job(services=services, store=store_of(services), model_name=model_name, **options)
+    job = Job(services=services, store=store_of(services), model_name=model_name, **options)
+    job.catalog.require_version(job.model_name, job.version, where=job.commit[:10])
+    return job
 
 
 @step.command()
@@ -115,9 +111,7 @@ def specs(services: Services, /, *, name: str, schemas: Path, **options: Any) ->
     from modelyard.operations.training.job import run_step
     from modelyard.operations.training.older_images.specs import leave_readable
 
-    # Not checked: that reads the specs of all models, which an image that is not older needs not.
-    job = _unchecked_job(services, options)
-    run_step("specs", partial(leave_readable, step=name, folder=schemas), job)
+    run_step("specs", partial(leave_readable, step=name, folder=schemas), _job(services, options))
 
 
 @step.command()

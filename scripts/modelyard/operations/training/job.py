@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,13 +86,22 @@ class Job:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The repository's specs at the commit."""
+        """The specs of the model at the commit, and every environment."""
+        found = self._read_catalog(models={self.model_name})
+        # A model that is not there is told apart from those that are.
+        return found if self.model_name in found.models else self._read_catalog()
+
+    def all_models(self) -> Iterator[Model]:
+        """Every model of the repository at the commit, read only when asked for."""
+        yield from self._read_catalog(kinds={"Model"}).models.values()
+
+    def _read_catalog(self, **only: Collection[str]) -> Catalog:
         from modelyard.adapters.git.repository import Git
         from modelyard.adapters.git.trees import GitTree
         from modelyard.adapters.specs.reader import read_specs
 
-        specs = read_specs(GitTree(Git(self.services.root), self.specs or self.commit))
-        return specs.catalog
+        tree = GitTree(Git(self.services.root), self.specs or self.commit)
+        return read_specs(tree, **only).catalog
 
     @property
     def model(self) -> Model:

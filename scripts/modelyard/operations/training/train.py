@@ -64,7 +64,7 @@ def train_model(job: Job, *, may_split: bool = False) -> tuple[str, ...]:
     key = None if job.is_trial else find_key(job.services.root, job.asked_signature())
     with scratch_folder("modelyard-train-") as folder:
         if key is not None:
-            refuse_key_beside_code(job.services.repository, job.catalog.models.values())
+            refuse_key_beside_code(job.services.repository, job.all_models())
             reaches = (
                 reach_of(job.model.trainer, folder, folder, runtime),
                 reach_of_model(runtime, readable=(folder,), writable=folder),

@@ -53,10 +53,8 @@ def leave_readable(job: Job, step: str, folder: Path) -> None:
         folder: The schemas that the image has. Without any it reads the specs as they are.
 
     Raises:
-        CannotAnswer: There is no such version.
         Refused: The image does not know what the step needs; nothing tries that again.
     """
-    _require_version(job)
     git, reader = Git(job.services.root), _OlderReader(job, step, _read_rules(folder))
     commit, settings = git.rev_parse(job.commit), job.services.root / SETTINGS
     if reader.rules:
@@ -70,13 +68,6 @@ def leave_readable(job: Job, step: str, folder: Path) -> None:
         if (new := reader.change(SETTINGS, settings.read_bytes())) is not None:
             settings.write_bytes(new)
     git.run("update-ref", READABLE, commit)
-
-
-def _require_version(job: Job) -> None:
-    """Read the specs of all models only to say which versions there are."""
-    tree = GitTree(Git(job.services.root), job.commit)
-    if not tree.exists(version_file(job.model_name, job.version)):
-        _ = job.model, job.spec
 
 
 def _read_rules(folder: Path) -> _Rules:
