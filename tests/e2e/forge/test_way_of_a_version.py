@@ -49,8 +49,7 @@ class Stage:
         head = self.people.push(f"add-{version}", {spec_file(version): text}, by)
         number = self.people.open(f"add-{version}", by)
         self.yard.rest()
-        body = {"Do": "merge", "head_commit_id": head}
-        self.people.ask("POST", f"/pulls/{number}/merge", body, by)
+        self.people.merge(number, head, by)
 
     def release(self, environment: str) -> str | None:
         workspace = self.yard.workspace()
