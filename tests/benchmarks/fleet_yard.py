@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from built_once import share_what_is_built
 from modelyard.adapters.cluster.local_site import found_site
 from modelyard.adapters.forge.local.snapshot import StoredPull
 from modelyard.adapters.git.names import message_of
@@ -275,4 +276,8 @@ def commit_of(ref: str, mark: int, documents: Mapping[str, bytes], message: str)
 
 
 if __name__ == "__main__":
-    fleet_yard(Path(sys.argv[1]), int(sys.argv[2]))
+    delete_what_is_shared = share_what_is_built()
+    try:
+        fleet_yard(Path(sys.argv[1]), int(sys.argv[2]))
+    finally:
+        delete_what_is_shared()
