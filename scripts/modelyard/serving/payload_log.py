@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -133,7 +133,7 @@ class PayloadLog:
     def _is_full(self) -> bool:
         return self._waiting_rows >= self._limits.part_rows
 
-    def _write_or_drop(self, part: Sequence[Payload]) -> None:
+    def _write_or_drop(self, part: list[Payload]) -> None:
         rows = sum(payload.rows for payload in part)
         try:
             self._write(part)
@@ -145,7 +145,7 @@ class PayloadLog:
             with self._changed:
                 self._queued -= rows
 
-    def _write(self, part: Sequence[Payload]) -> None:
+    def _write(self, part: list[Payload]) -> None:
         self._parts += 1
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{self._labels['release']}-{stamp}-{os.getpid()}-{self._parts:06d}.parquet"
