@@ -91,8 +91,8 @@ def _sets_of(bins: int) -> Floats:
 def _times(looks: Floats, sets: Floats) -> Floats:
     """`looks @ sets.T`, in one thread and with the same digits on any number of cores."""
     step = max(1, _ONE_THREAD // (_TILE * sets.size)) * _TILE
-    parts = [looks[at : at + step] @ sets.T for at in range(0, len(looks), step)]
-    return np.concatenate(parts) if len(parts) > 1 else looks @ sets.T
+    parts = [looks[at : at + step] @ sets.T for at in range(0, max(1, len(looks)), step)]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _evidence(logs: list[float]) -> Evidence:
