@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from modelyard.adapters.facts.documents import parse_path
 from modelyard.adapters.git.commit_stream import NewCommit, write_commits
 from modelyard.adapters.git.documents import BranchDocuments, Listing
 from modelyard.adapters.git.names import safe_line
+from modelyard.adapters.git.objects import blob_name
 from modelyard.adapters.git.process import NoAnswer
 from modelyard.adapters.git.remote_refs import RemoteRefs
 from modelyard.errors import CannotAnswer, Conflict
@@ -85,7 +85,7 @@ def carry_over(refs: RemoteRefs, documents: BranchDocuments, *, author: str, at:
     tip = write_commits(refs.git.root, before.commit, commits) if commits else before.commit
     known = _blobs(refs, tip)
     commit_of = {path: name.partition(":")[0] for path, name in old.files.items()}
-    gone = [p for p in sorted(old.files) if (p, _blob(values[p], commit_of[p])) in known]
+    gone = [p for p in sorted(old.files) if (p, blob_name(values[p], like=commit_of[p])) in known]
     moves: dict[str, tuple[str | None, str | None]] = {documents.ref: (before.commit, tip)}
     deletions = {old_ref(path): (commit_of[path], None) for path in gone[:_MOST_IN_A_PUSH]}
     try:
@@ -187,9 +187,3 @@ def _blobs(refs: RemoteRefs, tip: str | None) -> set[tuple[str, str]]:
     text = refs.git.run(*words, "--root", tip, "--").stdout.decode("utf-8", "replace")
     found = re.findall(r":\d+ \d+ [0-9a-f]+ ([0-9a-f]+) [A-Z]\0([^\0]*)\0", text)
     return {(path, blob) for blob, path in found}
-
-
-def _blob(value: bytes, like: str) -> str:
-    """The name that git gives to these bytes, in a repository with names like this one."""
-    make = hashlib.sha1 if len(like) == 40 else hashlib.sha256  # noqa: PLR2004 - digits of SHA-1
-    return make(b"blob %d\0%s" % (len(value), value)).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from itertools import accumulate
 
 from modelyard.adapters.git.commit_stream import NewCommit, write_commits
 from modelyard.adapters.git.names import safe_line
+from modelyard.adapters.git.objects import blob_name
 from modelyard.adapters.git.remote_refs import RemoteRefs, pushes_wait, retry_on_conflict
 from modelyard.errors import CannotAnswer, Conflict
 
@@ -24,8 +24,6 @@ REST, LONGEST_REST = 4.0, 1.0
 
 PATIENCE_SECONDS = 60.0
 """How long a push is repeated: all writers of all documents share the branch."""
-
-_SHA1 = 40
 
 _KINDS = {"120000": "a symbolic link", "160000": "a submodule"}
 
@@ -182,20 +180,12 @@ def _followed(
         }
 
     new = {
-        path: content if isinstance(content, str) else _name_of(content, like=commit)
+        path: content if isinstance(content, str) else blob_name(content, like=commit)
         for path, content in documents.items()
         if content is not None
     }
     files = {**kept(listing.files), **new}
     return Listing(commit=commit, files=files, others=kept(listing.others))
-
-
-def _name_of(content: bytes, *, like: str) -> str:
-    """The name that git gives a file of these bytes, in a repository with names like this one."""
-    data = b"blob %d\0%s" % (len(content), content)
-    return hashlib.new(
-        "sha1" if len(like) == _SHA1 else "sha256", data, usedforsecurity=False
-    ).hexdigest()
 
 
 def _prefixes(path: str) -> list[str]:

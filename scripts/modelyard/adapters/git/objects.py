@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -19,6 +20,8 @@ T = TypeVar("T")
 # A full object name, or a path in one.
 _LASTING = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?(:.*)?", re.DOTALL)
 _FIELDS = ("%H", "%an", "%cn", "%ct", "%s", "%(trailers:only=true,unfold=true)")
+
+_SHA1_DIGITS = 40
 
 LOG_FORMAT = f"--format={'%x00'.join(_FIELDS)}"
 """How `git log -z` is asked for what `log_entries` reads."""
@@ -51,6 +54,13 @@ class Merged:
 
     tree: str
     conflicts: tuple[str, ...]
+
+
+def blob_name(content: bytes, *, like: str) -> str:
+    """The name that git gives a file of these bytes, in a repository with names like this one."""
+    data = b"blob %d\0%s" % (len(content), content)
+    kind = "sha1" if len(like) == _SHA1_DIGITS else "sha256"
+    return hashlib.new(kind, data, usedforsecurity=False).hexdigest()
 
 
 class AnswerCache:

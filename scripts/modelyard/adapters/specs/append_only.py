@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from modelyard.domain.specs.paths import MODELS, held_out_file, parse_spec_path,
 if TYPE_CHECKING:
     from modelyard.adapters.git.trees import Tree
     from modelyard.adapters.specs.reader import Specs
-    from modelyard.domain.specs.record import Record
 
 _CHECK = "append-only"
 
@@ -35,7 +33,7 @@ def rewritten_records(specs: Specs, base: Tree) -> Iterator[Problem]:
     old_specs = read_specs(base, models={model for model, _ in records.values()})
     for (model, version), record in old_specs.catalog.records.items():
         path = version_file(model, version)
-        if path in old_specs.files and not _is_as_trained(specs.files.get(path), record):
+        if path in old_specs.files and specs.catalog.digests.get((model, version)) != record.spec:
             yield from _unless_same(path, old_specs.files[path], specs.files.get(path))
     yield from specs.with_lines(_changed_sets(specs, old_specs))
 
@@ -44,10 +42,6 @@ def _record_key(path: str) -> tuple[str, ...] | None:
     """Model and version of a record's path."""
     kind, key = parse_spec_path(path) or ("", ())
     return key if kind == "Record" else None
-
-
-def _is_as_trained(spec: bytes | None, record: Record) -> bool:
-    return spec is not None and hashlib.sha256(spec).hexdigest() == record.spec
 
 
 def _unless_same(path: str, before: bytes, now: bytes | None) -> Iterator[Problem]:
