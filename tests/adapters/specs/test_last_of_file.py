@@ -85,8 +85,10 @@ def test_a_file_that_nobody_ever_wrote_has_no_stand_in(git):
 def test_what_was_found_counts_until_the_file_changes_again(git, monkeypatch):
     first = [GOOD, *map(broken, range(60))]
     asked = []
-    find = last_of_file._find_last
-    monkeypatch.setattr(last_of_file, "_find_last", lambda *a: asked.append(a[1]) or find(*a))
+    look = last_of_file._Search._look_through
+    monkeypatch.setattr(
+        last_of_file._Search, "_look_through", lambda *a: asked.append(a[1]) or look(*a)
+    )
 
     found = [
         read_last(git, commits(git.root, *first, *more), "Environment", FILE, name="dev")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
 from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.repository import Git
@@ -25,6 +27,8 @@ _SHORT_BYTES = 1 << 14
 
 _LAST = AnswerCache(256)
 
+_Found: TypeAlias = tuple[tuple[Any, str] | None]
+
 
 def read_last(
     git: Git, commit: str, kind: str, file: str, *, name: str | None
@@ -33,38 +37,60 @@ def read_last(
 
     None if it never was, as far as this clone shows.
     """
-    about = (git.root.absolute(), git.read_cut(), kind, file, name)
-
-    def ask() -> tuple[tuple[Any, str] | None]:
-        newest = next(iter(git.log(commit, path=file, first_parent=True, limit=1)), None)
-        if newest is None:
-            return (None,)
-        # The same at each commit until the file changes again.
-        known = (*about, "changed")
-        return _LAST.get_or_ask((*known, newest.sha), lambda: _find_last(git, newest.sha, known))
-
+    search = _Search(git=git, kind=kind, file=file, name=name)
     # A fleet asks for each of its models, and git walks through the history each time.
-    return _LAST.get_or_ask((*about, commit), ask)[0]
+    return _LAST.get_or_ask((*search.question, "at", commit), lambda: search.find_at(commit))[0]
 
 
-def _find_last(git: Git, newest: str, known: tuple[Any, ...]) -> tuple[tuple[Any, str] | None]:
-    kind, file, name = known[2:5]
-    left = _MOST_BYTES
-    for sha in _changes(git, newest, file):
-        # Whoever breaks a file again and again lets nobody look through all of it each time.
-        found: tuple[tuple[Any, str] | None] | None = _LAST.get((*known, sha))
-        if found is not None:
-            return found
-        before = f"{sha}^:{file}"
-        # Each alone: a push of a few kilobytes can hold many files of a hundred megabytes.
-        text = git.read_many([before])[before]
-        if text is None or len(text) > min(MAX_BYTES, max(left, _SHORT_BYTES)):
-            continue
-        left -= len(text)
-        spec = _build_valid(kind, file, text)
-        if spec is not None and (name is None or spec.name == name):
-            return ((spec, sha),)
-    return (None,)
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """A search for one file; what it finds is in a tuple, as the cache keeps no None.
+
+    Args:
+        git: The repository.
+        kind: The kind of the spec.
+        file: Its path.
+        name: The name that it must have; None for a spec without one.
+    """
+
+    git: Git
+    kind: str
+    file: str
+    name: str | None
+
+    @cached_property
+    def question(self) -> tuple[object, ...]:
+        """What identifies the search, but for where it begins."""
+        return (self.git.root.absolute(), self.git.read_cut(), self.kind, self.file, self.name)
+
+    def find_at(self, commit: str) -> _Found:
+        """What was readable last at a commit: the same at each until the file changes again."""
+        log = self.git.log(commit, path=self.file, first_parent=True, limit=1)
+        return self._find_before(log[0].sha) if log else (None,)
+
+    def _find_before(self, newest: str) -> _Found:
+        return _LAST.get_or_ask(self._change(newest), lambda: self._look_through(newest))
+
+    def _change(self, sha: str) -> tuple[object, ...]:
+        return (*self.question, "changed by", sha)
+
+    def _look_through(self, newest: str) -> _Found:
+        left = _MOST_BYTES
+        for sha in _changes(self.git, newest, self.file):
+            # Whoever breaks a file again and again lets nobody look through all of it each time.
+            known: _Found | None = _LAST.get(self._change(sha))
+            if known is not None:
+                return known
+            before = f"{sha}^:{self.file}"
+            # Each alone: a push of a few kilobytes can hold many files of a hundred megabytes.
+            text = self.git.read_many([before])[before]
+            if text is None or len(text) > min(MAX_BYTES, max(left, _SHORT_BYTES)):
+                continue
+            left -= len(text)
+            spec = _build_valid(self.kind, self.file, text)
+            if spec is not None and (self.name is None or spec.name == self.name):
+                return ((spec, sha),)
+        return (None,)
 
 
 def _build_valid(kind: str, file: str, text: bytes) -> Any:
