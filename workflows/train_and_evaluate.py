@@ -36,8 +36,8 @@ _LEFT = {"MODELYARD_INPUTS": f"{{{{inputs.parameters.{INPUTS}}}}}"}
 SHARDS, SHARD = "shards", "shard"
 _SPLIT = {"MODELYARD_SHARDS": SHARDS}
 
-# What a version pins may be older than the specs. `specs` leaves them in its pod's clone as this
-# image can read them, under a name that is a commit to an older image, and to none a surprise.
+# The image that a version pins may be older than the specs. The container `specs` leaves them in
+# the pod's clone, as this image can read them, under this ref: `--commit` takes it like a commit.
 READABLE = "refs/modelyard-step/specs"
 _SUBMITTED = {"MODELYARD_SUBMITTED": "{{workflow.parameters.commit}}"}
 
@@ -107,31 +107,17 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
                 pod=PROFILE_POD,
                 retry_killed=True,
             ),
-            _step(
-                "champion",
-                image=_tag(CHAMPION_IMAGE),
-                platform=image,
-                deadline_seconds=1800,
-                memory="2Gi",
-                pod=SCORING_POD,
-            ),
-            _step(
-                "evaluate",
-                image=_tag(IMAGE),
-                platform=image,
-                deadline_seconds=1800,
-                memory="2Gi",
-                pod=SCORING_POD,
-            ),
-            _step(
-                "verify",
-                image=_tag(IMAGE),
-                platform=image,
+            _scoring_step("champion", CHAMPION_IMAGE, platform=image, deadline_seconds=1800),
+            _scoring_step("evaluate", IMAGE, platform=image, deadline_seconds=1800),
+            _scoring_step("verify", IMAGE, platform=image, deadline_seconds=900),
+            step(
+                "record",
+                _arguments("record"),
+                image=image,
+                inputs=(Parameter(name=INPUTS),),
+                environment=_LEFT,
                 deadline_seconds=900,
-                memory="2Gi",
-                pod=SCORING_POD,
             ),
-            _step("record", image=image, deadline_seconds=900),
         ]
         with DAG(name="train-and-evaluate"):
             # `evaluate` scores a champion of the same runtime itself, which imports it only once.
@@ -158,31 +144,18 @@ def template(*, image: str, models: tuple[str, ...]) -> list[WorkflowTemplate]:
     return [rendered]
 
 
-def _step(
-    name: str,
-    *,
-    image: str,
-    deadline_seconds: int,
-    platform: str | None = None,
-    retries: int = 2,
-    cpu: str = "200m",
-    memory: str = "1Gi",
-    pod: str | None = None,
-) -> Container:
-    """A step with its own retries; in another image than the platform's if that is given, too."""
-    read = {} if platform is None else _SUBMITTED
+def _scoring_step(name: str, image: str, *, platform: str, deadline_seconds: int) -> Container:
+    """A step that opens a model, in the image of this parameter, which may be an older one."""
     return step(
         name,
-        _arguments(name) if platform is None else _arguments(name, commit=READABLE),
-        image=image,
-        deadline_seconds=deadline_seconds,
-        retries=retries,
-        cpu=cpu,
-        memory=memory,
+        _arguments(name, commit=READABLE),
+        image=_tag(image),
+        specs=_specs(name, platform),
         inputs=(Parameter(name=INPUTS),) if name in READERS else (),
-        environment={**(_LEFT if name in READERS else {}), **read},
-        pod=pod,
-        specs=None if platform is None else _specs(name, platform),
+        environment={**(_LEFT if name in READERS else {}), **_SUBMITTED},
+        deadline_seconds=deadline_seconds,
+        memory="2Gi",
+        pod=SCORING_POD,
     )
 
 
