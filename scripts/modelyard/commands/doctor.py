@@ -38,7 +38,7 @@ def doctor(root: Path, *, output: str) -> None:
     from modelyard.operations.doctor.checks import CHECKS
     from modelyard.operations.doctor.runner import Checkout, State, run_doctor
 
-    left_out = _of_what_is_not_used(root)
+    left_out = _checks_of_what_is_not_used(root)
     checks = {check: needs for check, needs in CHECKS.items() if check not in left_out}
     results = run_doctor(Checkout(root, _opener(root)), checks)
     failed = sum(each.state is State.FAILED for each in results)
@@ -69,7 +69,7 @@ def gc(root: Path) -> None:
         )
 
 
-def _of_what_is_not_used(root: Path) -> set[Check]:
+def _checks_of_what_is_not_used(root: Path) -> set[Check]:
     """The checks that would find nothing wrong with something that is not there."""
     from modelyard.operations.doctor import checks, workflow_checks
 

@@ -13,7 +13,7 @@ LOOKS_MISSING = "looks_missing"
 """The number of a judge's verdict that says how many more looks with answers it needs, if any."""
 
 NOT_ASKED = "no request answered yet"
-"""The reason of a judge's verdict of a release that nobody asked."""
+"""The reason of a judge's verdict on a release that has had no request."""
 
 
 class Outcome(StrEnum):

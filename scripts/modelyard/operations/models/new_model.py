@@ -292,7 +292,7 @@ def _refuse_invalid(
 
 
 def _ask_for_time(proposal: ModelProposal) -> Iterator[str]:
-    """A question, where nobody said that rows have no time and a column has odd dates."""
+    """Ask which column is the time of a row, where some have dates in another form."""
     kept = {each.column.name: each.look_alike for each in proposal.columns if each.column}
     odd = [n for n, why in {**kept, **proposal.left_out}.items() if why.startswith(LIKE_DATES)]
     if odd and proposal.model.data.timestamp is None:

@@ -218,10 +218,10 @@ def _first_rollback(actions: Sequence[Action]) -> tuple[Action, ...]:
 
 
 def _needs_refs_of_now(actions: Sequence[Action]) -> bool:
-    """Whether a plan may not be applied by refs that were read a moment ago.
+    """Whether a plan must be made again from refs that are read now.
 
-    A rollback may: it begins with one push of facts and its branch, which loses to whatever others
-    wrote since, and nothing that follows it in the plan is applied.
+    A rollback need not: it begins with one push of facts and its branch, which fails if somebody
+    wrote to one of them since, and nothing that follows it in the plan is applied.
     """
     return bool(actions) and not any(isinstance(e, RollBack) for e in _first_rollback(actions))
 

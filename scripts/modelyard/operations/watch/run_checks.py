@@ -44,7 +44,7 @@ def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -
     known, check = pull.statuses.get(CHECKS), partial(check_pull, workspace, pull)
     state, basis = known.state if known else None, _read_basis(workspace, pull)
     if state is StatusState.SUCCESS:
-        if basis is None or _passed_by(workspace, pull, basis):
+        if basis is None or _remember_basis(workspace, pull, basis) == basis:
             return False
         checked = workspace.once("checks", basis, check, pull.head, pull.branch)
     elif state is StatusState.FAILURE:
@@ -52,7 +52,7 @@ def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -
     else:
         checked = check()
     if checked.status.state is StatusState.SUCCESS and basis is not None:
-        _passed_by(workspace, pull, basis)  # remembered
+        _remember_basis(workspace, pull, basis)
     if checked.status == known:
         return False
     # Before the status: once that is there, nothing is shown again.
@@ -60,9 +60,9 @@ def _check(workspace: Workspace, main: str, pull: PullRequest, report: Report) -
     return set_pull_status(workspace, pull, checked.status, report)
 
 
-def _passed_by(workspace: Workspace, pull: PullRequest, basis: str) -> bool:
-    """Whether it is this basis by which a head passed, or was first seen to have passed."""
-    return workspace.once("passed", pull.head, lambda: basis, pull.branch) == basis
+def _remember_basis(workspace: Workspace, pull: PullRequest, basis: str) -> str:
+    """Return the basis on which this head passed first; it is this one if none is known yet."""
+    return workspace.once("passed", pull.head, lambda: basis, pull.branch)
 
 
 def _show_problems(workspace: Workspace, pull: PullRequest, problems: tuple[Problem, ...]) -> None:

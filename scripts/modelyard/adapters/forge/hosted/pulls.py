@@ -71,7 +71,7 @@ class HostedPulls:
     _listed: dict[str, Any] | None = field(default=None)
     _signed_in_as: str | None = field(default=None)
     _over: dict[str, str] = field(default_factory=dict)
-    _set: dict[tuple[int, str], dict[str, Status]] = field(default_factory=dict)
+    _statuses_set: dict[tuple[int, str], dict[str, Status]] = field(default_factory=dict)
 
     def other_login(self) -> str | None:
         """Return the account of the credentials if it is not the tool's; asks the forge once."""
@@ -220,7 +220,8 @@ class HostedPulls:
             "target_url": self._page(pull.number),
         }
         self.api.send("POST", f"{self.reader.place}/statuses/{pull.head}", body)
-        self._set = {(pull.number, pull.head): {**self._set_of(pull), status.context: status}}
+        known = {**self._statuses_set_on(pull), status.context: status}
+        self._statuses_set = {(pull.number, pull.head): known}
         self._forget()
 
     def show_problems(self, pull: PullRequest, problems: Sequence[Problem]) -> None:
@@ -327,16 +328,16 @@ class HostedPulls:
         branch = parse_branch(self.reader.branch(row))
         if at_once and branch is not None and branch.purpose is Purpose.ROLLBACK:
             pull = self.reader.as_opened(row)
-            said = self._set_of(pull)
+            said = self._statuses_set_on(pull)
             if not said.keys() >= set(REQUIRED):  # else the forge has taken them a moment ago
                 said = self.reader.statuses(number, pull.head)
             return replace(pull, statuses=said)
         forget_snapshot()  # what it is merged into decides what it needs
         return self.reader.in_full(row)
 
-    def _set_of(self, pull: PullRequest) -> Mapping[str, Status]:
+    def _statuses_set_on(self, pull: PullRequest) -> Mapping[str, Status]:
         """The statuses of this head that were set last, if they are this pull request's."""
-        return self._set.get((pull.number, pull.head), {})
+        return self._statuses_set.get((pull.number, pull.head), {})
 
     def _open_of(self, branch: str) -> PullRequest | None:
         """Return the open pull request of a branch, as this pass listed it if it did.

@@ -24,7 +24,7 @@ from modelyard.yaml_writer import yaml_bytes
 logger = logging.getLogger(__name__)
 
 READABLE = "refs/modelyard-step/specs"
-"""The commit in a pod's clone whose specs its image can read. No clone brings such a ref along."""
+"""The ref in a pod's clone of the specs that the step's image can read; `git clone` copies none."""
 
 # A record names the digest of a version's bytes, so nothing is left out of them.
 _PINNED = frozenset({"HeldOut", "ModelVersion"})
