@@ -288,6 +288,34 @@ def test_a_change_that_passed_is_refused_once_what_was_merged_meanwhile_forbids_
     assert again() == (status, 0)
 
 
+def test_a_restarted_watcher_checks_what_passed_again_only_where_main_moved_below_it(yard, asked):
+    """The main branch may have moved while nobody watched."""
+    changed = replace(spec("v2"), seed=7)
+    yard.branch("mine", {spec_file("v2"): dump_spec("ModelVersion", changed)})
+    assert checked_again(yard, yard.workspace(), "mine", asked) == (VALID, 1)
+    yard.commit({"README.md": b"of nothing that it changes\n"})
+    assert checked_again(yard, yard.workspace(), "mine", asked) == (VALID, 0)
+
+    yard.record("v2", champion="v1")
+    restarted = yard.workspace()
+    status, times = checked_again(yard, restarted, "mine", asked)
+
+    assert (status.state, times) == (StatusState.FAILURE, 1)
+    assert f"models/{MODEL}/versions/v2.yaml" in status.description
+
+
+def test_a_restarted_watcher_checks_once_what_main_moved_below_without_harm(yard, asked):
+    changed = replace(spec("v2"), seed=7)
+    yard.branch("mine", {spec_file("v2"): dump_spec("ModelVersion", changed)})
+    assert checked_again(yard, yard.workspace(), "mine", asked) == (VALID, 1)
+    yard.commit({f"models/{MODEL}/README.md": b"of this model\n"})
+
+    again = partial(checked_again, yard, yard.workspace(), "mine", asked)
+
+    assert again() == (VALID, 1)
+    assert again() == (VALID, 0)
+
+
 def test_a_change_of_rules_that_passed_is_checked_again_whatever_was_merged(yard, asked):
     settings = yard.git.read_file(yard.main(), "modelyard.yaml")
     yard.branch("mine", {"modelyard.yaml": settings + b"\n# why\n"})

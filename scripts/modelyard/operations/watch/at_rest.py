@@ -124,7 +124,7 @@ def _is_settled(facts: ReleaseFacts, identity: str) -> bool:
 @one_snapshot()
 def read_marks(workspace: Workspace) -> Mapping[str, str]:
     """For each model, what identifies all that its world is made of in Git and on the forge."""
-    specs = marks_of_specs(workspace)
+    specs = _marks_of_specs(workspace)
     parts: dict[str, list[str]] = defaultdict(list)
     for model, name in workspace.facts.list_documents():
         parts[model].append(name)
@@ -142,7 +142,7 @@ def _mark_of_pull(pull: PullSummary) -> str:
     return f"{pull.number} {pull.state} {pull.head} {pull.merged_as} {pull.by_hand}"
 
 
-def marks_of_specs(workspace: Workspace) -> Mapping[str, str]:
+def _marks_of_specs(workspace: Workspace) -> Mapping[str, str]:
     """The same of the main branch alone, as the objects of folders and pins."""
     commit = workspace.main()
     return workspace.derive("marks", commit, lambda: _read_marks_of_specs(workspace, commit))
