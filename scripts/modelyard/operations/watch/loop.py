@@ -163,7 +163,7 @@ class Watcher:
 
     def run_passes_and_wait(self) -> None:
         """Run passes until one changes nothing, then wait until something is due."""
-        before = self.seen
+        before, has_acted = self.seen, False
         for number in range(MOST_IN_A_ROW):
             # Servers moved: a rollback waits for the refs alone, and its pass asks no second time.
             may_hurry = number == 0 and self.due is not None
@@ -173,6 +173,7 @@ class Watcher:
                 if _is_news(self.seen, before, with_refs=number == 0):
                     self.all_by = 0.0  # it may be about a model that is not due
                 changed = self._run_pass()
+            has_acted = has_acted or changed
             if not changed:
                 break
         if self.pages is not None:
@@ -180,6 +181,9 @@ class Watcher:
         pause = self._pause_seconds()
         if pause == self.interval:
             self._pack_objects()
+        if has_acted and self.due is not None:
+            # A push about another model, between its own, was taken for one of its own.
+            pause = min(pause, JUDGED_SECONDS)
         soon = time.monotonic() + pause
         self.all_by = soon if self.due is None else min(self.all_by, soon)
         self.due = self._wait_for_due(self.all_by)
