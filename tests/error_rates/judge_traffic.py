@@ -28,6 +28,9 @@ SERVERS = 4
 Rows = np.ndarray
 """Rows of two inputs and a segment, shape (n, 3)."""
 
+Share = Callable[[Generator, int], float]
+"""Draws a share of a look's requests."""
+
 
 @dataclass
 class Arm:
@@ -42,8 +45,8 @@ class Arm:
         rate: By look, how many times as many requests there are.
         lost: By look, the part of its servers that restarted since the last one.
         errors: Share of errors at a look.
-        slow: Share of requests slower than the threshold.
-        refused: Share of refused requests.
+        slow: Share of requests slower than the threshold, or what draws that of a look.
+        refused: Share of refused requests, or what draws it.
         hung: Share of requests that are never answered.
     """
 
@@ -54,9 +57,9 @@ class Arm:
     alike: float | None = None
     rate: Callable[[int], float] = lambda _: 1.0
     lost: Callable[[int], float] = lambda _: 0.0
-    errors: Callable[[Generator, int], float] = lambda _, __: 0.002
-    slow: float = 0.03
-    refused: float = 0.0
+    errors: Share = lambda _, __: 0.002
+    slow: float | Share = 0.03
+    refused: float | Share = 0.0
     hung: float = 0.0
 
 
@@ -159,7 +162,7 @@ def add_look(
     """The counters after a look."""
     before = _after_restarts(before, arm.lost(look))
     asked = random.binomial(round(arm.requests * arm.rate(look)), 1 - arm.hung)
-    refused = random.binomial(asked, arm.refused)
+    refused = random.binomial(asked, _share(arm.refused, random, look))
     errors = random.binomial(asked - refused, arm.errors(random, look))
     answered = asked - refused - errors
     sizes = arm.sizes(random, answered) if arm.sizes else np.ones(answered, dtype=int)
@@ -167,7 +170,7 @@ def add_look(
     scores = arm.score(rows, look) if answered else np.zeros(0)
     bins = _bins(scores, world.grid) if answered else np.zeros(0, dtype=int)
     histogram = np.bincount(bins, minlength=world.grid.bins)
-    slow = random.binomial(asked, arm.slow)
+    slow = random.binomial(asked, _share(arm.slow, random, look))
     measures = _pairs(bins, sizes, world.grid)
     bound, known = bound_name(SLOW_MS / 1000), before.within
     return Counts(
@@ -194,6 +197,10 @@ def add_look(
             ALL_REQUESTS: known.get(ALL_REQUESTS, 0) + int(asked),
         },
     )
+
+
+def _share(known: float | Share, random: Generator, look: int) -> float:
+    return known(random, look) if callable(known) else known
 
 
 def _compared(

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
 from modelyard.domain.specs.repository import Repository
+from modelyard.errors import CannotAnswer
 from modelyard.serving.counters import Counters
 from modelyard.serving.counts.bins import bin_counts, row_bins
 from modelyard.serving.documents import Serving, Training
@@ -59,6 +61,9 @@ class Server:
         self.counters = Counters(labels, SERVING, self.registry)
         self.url = ""
 
+    def page(self) -> Iterable[bytes]:
+        return [generate_latest(self.registry)]
+
     def answer(self, carrier: str, temp: float | None, minutes: float) -> None:
         request = request_of_rows(COLUMNS, [{"carrier": carrier, "temp": temp}])
         with self.counters.count_request() as outcome:
@@ -70,14 +75,26 @@ class Server:
             outcome.status = status
 
 
+class BrokenPage(Server):
+    """A server whose page is not what it counted."""
+
+    def __init__(self, release: str, change: Callable[[bytes], Iterable[bytes]]) -> None:
+        super().__init__(release)
+        self.change = change
+
+    def page(self) -> Iterable[bytes]:
+        return self.change(generate_latest(self.registry))
+
+
 @contextmanager
 def exposed(server: Server) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = generate_latest(server.registry)
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(OSError):
+                for piece in server.page():
+                    self.wfile.write(piece)
 
         def log_message(self, *args: object) -> None:
             pass
@@ -86,9 +103,11 @@ def exposed(server: Server) -> Iterator[Server]:
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         server.url = f"http://127.0.0.1:{http.server_address[1]}"
-        yield server
-        http.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            http.shutdown()
+            thread.join()
 
 
 def name(root: Path, *servers: Server, environment: str = "production") -> None:
@@ -189,6 +208,54 @@ def test_a_stopped_server_is_absent_and_without_any_server_there_is_no_sample(tm
     clock.moment = NOW + timedelta(seconds=2)
     assert metrics.samples("late", since=clock.moment) == ()
     assert [sample.at.second for sample in metrics.samples("late", since=NOW)] == [0, 1]
+
+
+ROWS = b'modelyard_rows_total{digest="d",model="late",release="b",version="v"} 0.0\n'
+BIN = b'modelyard_predictions_total{bin="0",'
+
+
+def with_rows(value: bytes) -> Callable[[bytes], Iterable[bytes]]:
+    return lambda page: [page.replace(ROWS, ROWS.replace(b"0.0", value))]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_rows(b"NaN"), "modelyard_rows_total is nan, which is no count"),
+        (with_rows(b"+Inf"), "is inf, which is no count"),
+        (with_rows(b"-5"), "is -5, which is no count"),
+        (with_rows(b"1e300"), "is 1e+300, which is no count"),
+        (with_rows(b"many"), "could not convert string to float"),
+        (lambda page: [page, ROWS], "modelyard_rows_total is there twice"),
+        (lambda page: [page.replace(ROWS, b"")], "it does not count rows of late"),
+        (lambda page: [page.replace(b'model="late"', b'model="other"')], "anything of late"),
+        (lambda page: [b"<html>"], "invalid metric name"),
+        (lambda page: [b""], "it does not count anything of late"),
+        (lambda page: [b"\xff"], "can't decode byte"),
+        (lambda page: [page.replace(BIN, b'modelyard_predictions_total{bin="x",')], "the labels"),
+        (
+            lambda page: [page.replace(BIN, b'modelyard_predictions_total{bin="9999999999",')],
+            "the labels",
+        ),
+        (lambda page: [page.replace(b'release="b",', b"")], "has the labels"),
+        (lambda page: [page.replace(b'measure="pairs",', b"")], "has the labels"),
+        (lambda page: (b"# filler\n" * 100_000 for _ in range(1000)), "it is longer than 32 MB"),
+    ],
+)
+def test_a_page_that_is_broken_is_no_data_of_its_release_and_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change, said
+):
+    metrics = ScrapeMetrics(tmp_path, Repository(), FixedClock())
+    with exposed(Server("a")) as one, exposed(BrokenPage("b", change)) as two:
+        name(tmp_path, one, two)
+        (sample,) = metrics.samples("late", since=NOW)
+        assert [*sample.counts] == ["a"]
+        assert f"{two.url}/metrics cannot be read: " in caplog.text
+        assert said in caplog.text
+        name(tmp_path, two)
+        with pytest.raises(CannotAnswer, match=re.escape(f"{two.url}/metrics")) as caught:
+            metrics.samples("late", since=NOW)
+        assert caught.value.hint == f"curl {two.url}/metrics"
 
 
 def test_who_only_reads_sees_now_and_adds_no_look(tmp_path: Path):

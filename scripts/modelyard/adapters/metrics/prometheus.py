@@ -7,8 +7,6 @@ that each later call reads only the last seconds, in 10 ms.
 
 from __future__ import annotations
 
-import math
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +14,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from modelyard.adapters.metrics.prometheus_query import Prometheus, Series
+from modelyard.adapters.metrics.series import KINDS, STARTED, count_of, key_of
 from modelyard.domain.canary.counters.table import Key
 from modelyard.domain.canary.fleet import (
     ServerReading,
@@ -24,7 +23,6 @@ from modelyard.domain.canary.fleet import (
     open_window,
     window_samples,
 )
-from modelyard.domain.canary.latency import bound_name
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.names import NAME, is_name
 from modelyard.errors import Refused
@@ -41,24 +39,6 @@ MOST_WINDOWS = 64
 
 _Columns: TypeAlias = dict[Key, list[float]]
 """Counts of one server by kind and name, one per scrape."""
-
-_STARTED = ("started", "")
-
-_KINDS = {
-    "modelyard_requests_total": ("requests", "code_class"),
-    "modelyard_rows_total": ("rows", ""),
-    "modelyard_predictions_total": ("predictions", "bin"),
-    "modelyard_input_nulls_total": ("nulls", "column"),
-    "modelyard_input_unseen_total": ("unseen", "column"),
-    "modelyard_request_row_pairs_total": ("pairs", "measure"),
-    "modelyard_requests_refused_total": ("refused", ""),
-    "modelyard_request_seconds_bucket": ("within", "le"),
-    "modelyard_input_cells_total": ("inputs", "cell"),
-    "modelyard_segment_predictions_total": ("segments", "cell"),
-    "modelyard_shadow_rows_total": ("shadow", "pair"),
-    "modelyard_shadow_lost_total": ("lost", "why"),
-    "modelyard_start_time_seconds": _STARTED,
-}
 
 
 class PrometheusMetrics:
@@ -128,18 +108,18 @@ def parse_readings(found: Iterable[Series]) -> Iterator[ServerReading]:
     columns: dict[tuple[str, str], dict[tuple[float, ...], _Columns]] = {}
     for series in found:
         labels = dict(series.labels)
-        key = _key(labels)
+        key = key_of(labels.pop("__name__", ""), labels)
         if key is None or "release" not in labels:
             continue
         server = (str(sorted(labels.items())), labels["release"])
         times = tuple(at for at, _ in series.values)
         same = columns.setdefault(server, {}).setdefault(times, {})
-        same[key] = [_count(text) for _, text in series.values]
+        same[key] = [count_of(text) for _, text in series.values]
     for (server_name, release), by_scrapes in columns.items():
         for at, counters in _rows(by_scrapes).items():
             # One bad value would make a counter seem to restart.
             if all(count >= 0 for count in counters.values()):
-                started = counters.pop(_STARTED, 0.0) or None  # 0 before it is set
+                started = counters.pop(STARTED, 0.0) or None  # 0 before it is set
                 yield ServerReading(
                     at=at,
                     server=server_name,
@@ -147,24 +127,6 @@ def parse_readings(found: Iterable[Series]) -> Iterator[ServerReading]:
                     counters=counters,
                     started=started,
                 )
-
-
-def _key(labels: dict[str, str]) -> Key | None:
-    """What a series counts, with its own labels removed from `labels`; None for another metric."""
-    kind, label = _KINDS.get(labels.pop("__name__", ""), ("", ""))
-    name = labels.pop(label, None) if label else ""
-    if not kind or name is None or (kind == "predictions" and not name.isdecimal()):
-        return None
-    # Days of samples have the same names: one object for each is compared sooner than many.
-    return kind, sys.intern(_bound_of(name) if kind == "within" else name)
-
-
-def _bound_of(text: str) -> str:
-    """A bound's name; versions of Prometheus write 1.0 or 1."""
-    try:
-        return bound_name(float(text))
-    except ValueError:
-        return text
 
 
 def _rows(by_scrapes: Mapping[tuple[float, ...], _Columns]) -> dict[float, dict[Key, float]]:
@@ -188,16 +150,7 @@ def _block_ends(start: float, now: float) -> Iterator[float]:
     yield now
 
 
-def _count(text: object) -> float:
-    """A cumulative count; negative for anything else, such as NaN."""
-    try:
-        value = float(text)  # type: ignore[arg-type]  # the answer may hold anything
-    except (TypeError, ValueError):
-        return -1.0
-    return value if 0 <= value < math.inf else -1.0
-
-
 def _selector(model: str) -> str:
     if not is_name(model):
         raise Refused(f"{model!r} is not a name: it must match {NAME.pattern}")
-    return f'{{__name__=~"{"|".join(_KINDS)}",model="{model}"}}'
+    return f'{{__name__=~"{"|".join(KINDS)}",model="{model}"}}'

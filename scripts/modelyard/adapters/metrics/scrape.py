@@ -5,37 +5,36 @@ from __future__ import annotations
 import fcntl
 import http.client
 import json
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints
+from modelyard.adapters.metrics.series import KINDS, STARTED, count_of, key_of
 from modelyard.adapters.replaced_file import write_whole
-from modelyard.domain.canary.latency import bound_name
+from modelyard.domain.canary.counters.table import Key
+from modelyard.domain.canary.fleet import REQUIRED_COUNTERS, counts_of
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.repository import Repository
+from modelyard.errors import CannotAnswer
 from modelyard.ports import Clock
 
 MAX_BYTES = 4 * 2**20
 """When the file of samples is longer, every second sample of its older half is dropped."""
 
-_LABELLED = {
-    "modelyard_requests_total": ("requests", "code_class"),
-    "modelyard_input_nulls_total": ("nulls", "column"),
-    "modelyard_input_unseen_total": ("unseen", "column"),
-    "modelyard_request_row_pairs_total": ("pairs", "measure"),
-    "modelyard_input_cells_total": ("inputs", "cell"),
-    "modelyard_segment_predictions_total": ("segments", "cell"),
-    "modelyard_shadow_rows_total": ("shadow", "pair"),
-    "modelyard_shadow_lost_total": ("lost", "why"),
-}
-
 # A server on loopback answers in milliseconds, or it hangs.
-_SECONDS = 2.0
+_SECONDS, _PIECE = 2.0, 2**16
+
+MOST_OF_A_PAGE = 32 * 2**20
+"""A longer page is not read to its end: thousands of cells and pairs are a few megabytes."""
+
+logger = logging.getLogger(__name__)
 
 
 class ScrapeMetrics:
@@ -57,7 +56,10 @@ class ScrapeMetrics:
         Without `keep` the sample of now is not written: who only reads adds no look.
 
         A server that does not answer is absent from the sample, and without any answer there is no
-        sample: missing data is never zero.
+        sample: missing data is never zero. A release with a page that cannot be read is absent too.
+
+        Raises:
+            CannotAnswer: The page of each release cannot be read.
         """
         counts = self._scrape(model)
         path = self._state / "cluster" / "samples" / f"{model}.jsonl"
@@ -75,11 +77,20 @@ class ScrapeMetrics:
         return tuple(sorted((s for s in known if s.at >= since), key=lambda sample: sample.at))
 
     def _scrape(self, model: str) -> dict[str, Counts]:
-        tallies: dict[str, _Tally] = defaultdict(_Tally)
+        tallies, faults = dict[str, _Tally](), dict[str, str]()
         for endpoint in self._endpoints(model):
-            if (text := _fetch(endpoint.url)) is not None:
-                _add(text, model, tallies)
-        return {release: tally.counts() for release, tally in tallies.items()}
+            try:
+                if (text := _fetch(endpoint.url)) is not None:
+                    _add(text, model, tallies)
+            except ValueError as error:
+                faults[endpoint.release] = f"{endpoint.url}/metrics cannot be read: {error}"
+                logger.warning(faults[endpoint.release])
+        # Part of a release is not the release: what broke one page may be what is wrong with it.
+        found = {name: each.counts() for name, each in tallies.items() if name not in faults}
+        if faults and not found:
+            page, _, _ = (said := next(iter(faults.values()))).partition(" ")
+            raise CannotAnswer(said, hint=f"curl {page}")
+        return found
 
     def _endpoints(self, model: str) -> list[Endpoint]:
         paths = sorted((self._state / "cluster" / "endpoints").glob(f"*/{model}.json"))
@@ -91,88 +102,82 @@ class ScrapeMetrics:
 
 @dataclass
 class _Tally:
-    """Counts being added up."""
+    """The counters of a release's servers, being added up."""
 
-    requests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    rows: int = 0
-    predictions: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    nulls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    unseen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    pairs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    refused: int | None = None
-    within: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    inputs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    segments: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    shadow: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    lost: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    servers: int = 0
+    counters: dict[Key, float] = field(default_factory=lambda: defaultdict(float))
     started: list[float] = field(default_factory=list)
-
-    def add(self, name: str, labels: Mapping[str, str], value: int) -> None:
-        """Add one sample of the exposition; other metrics are left out."""
-        if name in _LABELLED:
-            kind, label = _LABELLED[name]
-            getattr(self, kind)[labels[label]] += value
-        elif name == "modelyard_rows_total":
-            self.rows += value
-        elif name == "modelyard_predictions_total":
-            self.predictions[int(labels["bin"])] += value
-        elif name == "modelyard_requests_refused_total":
-            self.refused = (self.refused or 0) + value
-        elif name == "modelyard_request_seconds_bucket":
-            self.within[bound_name(float(labels["le"]))] += value
 
     def counts(self) -> Counts:
         """The sums."""
-        bins = max(self.predictions, default=-1) + 1
-        return Counts(
-            requests=dict(self.requests),
-            rows=self.rows,
-            predictions=tuple(self.predictions.get(at, 0) for at in range(bins)),
-            nulls=dict(self.nulls),
-            unseen=dict(self.unseen),
-            pairs=dict(self.pairs),
-            refused=self.refused,
-            within=dict(self.within),
-            inputs=dict(self.inputs),
-            segments=dict(self.segments),
-            shadow=dict(self.shadow),
-            lost={why: count for why, count in self.lost.items() if count},
-            servers=self.servers,
-            process=" ".join(f"{at:.6f}" for at in self.started) if self.servers == 1 else "",
+        counts, is_alone = counts_of(self.counters, {}), len(self.started) == 1
+        return replace(
+            counts,
+            lost={why: count for why, count in counts.lost.items() if count},
+            servers=len(self.started),
+            process=f"{self.started[0]:.6f}" if is_alone and self.started[0] else "",
         )
 
 
 def _add(text: str, model: str, tallies: dict[str, _Tally]) -> None:
+    """Add the counters of one page, or none of them.
+
+    Raises:
+        ValueError: The page is not one of a server of this model.
+    """
+    for release, counters in _read_page(text, model).items():
+        tally = tallies.setdefault(release, _Tally())
+        tally.started.append(counters.pop(STARTED, 0.0))  # 0 of a server that does not say it
+        for key, count in counters.items():
+            tally.counters[key] += count
+
+
+def _read_page(text: str, model: str) -> dict[str, dict[Key, float]]:
+    """The counters on a page, by release."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    releases = set()
+    found: dict[str, dict[Key, float]] = defaultdict(dict)
     for family in text_string_to_metric_families(text):
-        if not family.name.startswith("modelyard_"):
-            continue
         for name, labels, value, *_ in family.samples:
-            if labels.get("model") == model:
-                tally = tallies[labels["release"]]
-                if name == "modelyard_start_time_seconds":
-                    tally.started.append(value)
-                tally.add(name, labels, int(value))
-                releases.add(labels["release"])
-    for release in releases:
-        tallies[release].servers += 1
+            if name not in KINDS or labels.get("model") != model:
+                continue
+            key, counters = key_of(name, dict(labels)), found[labels.get("release", "")]
+            if key is None or "release" not in labels:
+                raise ValueError(f"{name} has the labels {labels}")
+            if key in counters:
+                raise ValueError(f"{name} is there twice with the labels {labels}")
+            if (count := count_of(value)) < 0:
+                raise ValueError(f"{name} is {value:g}, which is no count")
+            counters[key] = count
+    missing = [key for each in found.values() for key in REQUIRED_COUNTERS if key not in each]
+    if missing or not found:
+        lacking = " of ".join(filter(None, reversed(missing[0]))) if missing else "anything"
+        raise ValueError(f"it does not count {lacking} of {model}")
+    return found
 
 
 def _fetch(url: str) -> str | None:
-    address = urlsplit(url)
+    """The page of a server; None if it does not answer.
+
+    Raises:
+        ValueError: What it answers has no end, or is no text.
+    """
+    address, deadline = urlsplit(url), time.monotonic() + _SECONDS
     connection = http.client.HTTPConnection(address.netloc, timeout=_SECONDS)
     try:
         connection.request("GET", "/metrics")
         answer = connection.getresponse()
-        text = answer.read().decode()
-    except (OSError, http.client.HTTPException, ValueError):
+        text = bytearray()
+        while piece := answer.read1(_PIECE):
+            text += piece
+            if len(text) > MOST_OF_A_PAGE:
+                raise ValueError(f"it is longer than {MOST_OF_A_PAGE >> 20} MB")
+            if time.monotonic() > deadline:
+                return None
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-    return text if answer.status == http.client.OK else None
+    return text.decode() if answer.status == http.client.OK else None
 
 
 def _append(path: Path, lines: list[bytes]) -> None:

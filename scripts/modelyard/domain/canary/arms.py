@@ -144,7 +144,8 @@ def _accumulate(
     A counter falls when a server stops or restarts, unless the new process counted more by then;
     servers that tell their process show that too. Of one server alone, all that it counts then is
     new. Of a sum over servers it is not known how much of it is new, and counting all would count
-    other servers twice: such a fall adds nothing.
+    other servers twice: such a fall adds nothing. Nor does one in a process that goes on: its
+    counters are broken.
 
     Args:
         readings: The counters at each sample.
@@ -161,8 +162,9 @@ def _accumulate(
             reading = readings.values[row]
             is_alone = now.servers == last.servers == 1
             is_other = is_alone and bool(last.process) and last.process != now.process
+            is_same = is_alone and bool(last.process) and last.process == now.process
             if before is not None and (is_other or bool((reading < before).any())):
-                before = nothing if is_alone else None
+                before = nothing if is_alone and not is_same else None
             if before is not None:
                 total, known = total + (reading - before), known | readings.known[row]
             before, last = reading, now

@@ -238,15 +238,15 @@ def _updated_server(server: _Server | None, reading: ServerReading) -> _Server:
 def _sample(fleet: Fleet, before: Mapping[str, Counters], at: float) -> Sample:
     seen = fleet.fresh_releases(at)
     counts = {
-        release: _counts(total, before.get(release, {}))
+        release: counts_of(total, before.get(release, {}))
         for release, total in sorted(fleet.sum_by_release().items())
         if release in seen
     }
     return Sample(at=datetime.fromtimestamp(at, UTC), counts=counts)
 
 
-def _counts(total: Counters, before: Counters) -> Counts:
-    """The counts since the opening."""
+def counts_of(total: Counters, before: Counters) -> Counts:
+    """Counters by kind and name as counts, less what they were before."""
     by_kind: dict[str, dict[str, int]] = defaultdict(dict)
     for (kind, name), count in sorted(total.items()):
         by_kind[kind][name] = int(count - before.get((kind, name), 0.0))

@@ -12,6 +12,7 @@ from modelyard.domain.canary.arms import (
     drop_out_of_order,
     with_every_4xx_refused,
 )
+from modelyard.domain.canary.counters.table import MOST_COUNTED
 from modelyard.domain.canary.error_rate import against_at_most
 from modelyard.domain.canary.feedback.findings import LiveLoss, UnreadLabels, feedback_finding
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions
@@ -113,9 +114,9 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     answers alike, so refusals are compared on their own. What a server does not count, as one of
     version 0.1 does not count refusals, is not judged. Input columns whose
     share of nulls or unseen levels exceeds the training share by more than `input_floor` are listed
-    as possible causes, worst first; they decide nothing. Unreadable samples (not finite, negative,
-    or not later than the one before) are left out. So is an interval in which a counter fell,
-    because servers were restarted or removed.
+    as possible causes, worst first; they decide nothing. Unreadable samples (no number, negative,
+    beyond `MOST_COUNTED`, or not later than the one before) are left out. So is an interval in
+    which a counter fell, because servers were restarted or removed.
 
     Raises:
         ValueError: The policy's numbers are out of range.
@@ -136,15 +137,15 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
     parts = (is_promised, share is not None, is_by_segments, is_shadowed, is_labelled)
     alpha = policy.alpha / (len(metrics) + sum(parts))
     findings = [
-        *(metric.finding(alpha) for metric in metrics),
-        *_unanswered(canary, stable, policy, share, alpha),
+        *(found for metric in metrics for found in _apart(metric.subject, _alone(metric, alpha))),
+        *_apart("missing answers", _unanswered(canary, stable, policy, share, alpha)),
         *_uncounted(canary, stable),
         *_apart("predictions", _predictions(canary, stable, evidence.expected, policy, alpha)),
         *_apart("segments", _segments(canary, stable, evidence, policy, alpha)),
         *_apart("shadow answers", _shadow(stable, evidence, policy, alpha)),
         *_apart("live quality", _feedback(stable, evidence, policy, alpha)),
         *_minimum_traffic(canary, policy),
-        *_freshness(canary, stable),
+        *_freshness(samples, evidence, canary, stable),
     ]
     return _verdict(findings, _causes(canary, evidence, policy))
 
@@ -155,6 +156,10 @@ def _apart(what: str, found: Iterator[Finding]) -> Iterator[Finding]:
         yield from found
     except Exception as error:  # noqa: BLE001 - whatever it is, a bad canary must leave traffic
         yield Finding(missing=f"{what}, which raised {type(error).__name__}: {error}")
+
+
+def _alone(metric: RequestMetric, alpha: float) -> Iterator[Finding]:
+    yield metric.finding(alpha)
 
 
 def _is_asked(canary: Arm) -> bool:
@@ -322,11 +327,19 @@ def _minimum_traffic(canary: Arm, policy: CanaryPolicy) -> Iterator[Finding]:
     )
 
 
-def _freshness(canary: Arm, stable: Arm | None) -> Iterator[Finding]:
+def _freshness(
+    samples: Sequence[Sample], evidence: CanaryEvidence, canary: Arm, stable: Arm | None
+) -> Iterator[Finding]:
     # A server that cannot be scraped may be the one that fails, so old counts never pass.
-    for name, side in (("the canary", canary), ("stable", stable)):
+    last = samples[-1].counts if samples else {}
+    for name, release, side in (
+        ("the canary", evidence.canary, canary),
+        ("stable", evidence.stable, stable),
+    ):
         if side is not None and not side.is_fresh:
-            yield Finding(missing=f"data of {name} in the last sample")
+            unreadable = f": a counter is negative, no number or beyond {MOST_COUNTED:.0f}"
+            why = unreadable if release in last else ""
+            yield Finding(missing=f"data of {name} in the last sample{why}")
 
 
 def _causes(canary: Arm, evidence: CanaryEvidence, policy: CanaryPolicy) -> list[_Cause]:

@@ -99,6 +99,12 @@ def test_a_new_process_is_new_although_its_counters_are_higher_than_before():
     assert count_arm(again, "v2", is_new=True).answered == (0, 32, 37)
 
 
+def test_what_falls_in_a_process_that_goes_on_is_broken_and_adds_nothing():
+    totals = enumerate((0, 60, 59, 58, 70))
+    seen = tuple(at(place, v2=served(n, process="one")) for place, n in totals)
+    assert count_arm(seen, "v2", is_new=True).rows == 72
+
+
 def test_processes_of_several_servers_are_not_told_apart():
     two = replace(served(10, servers=2), process="a")
     seen = (at(0), at(1, v2=two), at(2, v2=replace(two, requests={"2xx": 40}, process="b")))

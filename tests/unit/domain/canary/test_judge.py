@@ -227,7 +227,7 @@ def test_a_stable_that_answers_nothing_is_no_comparison():
     assert "data of stable in the last sample" in verdict.reason
 
 
-@pytest.mark.parametrize("strange", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -1.0, 2**51, 2.0**60, 10**400])
 @pytest.mark.parametrize("code", ["2xx", "5xx"])
 def test_an_unreadable_last_sample_never_passes_but_may_fail(strange, code):
     broken = Counts(requests={"2xx": 9000, code: strange}, rows=9000)
@@ -237,7 +237,27 @@ def test_an_unreadable_last_sample_never_passes_but_may_fail(strange, code):
         verdict = judge_canary(canary((*found, last)), POLICY)
         assert verdict.outcome is outcome
     inconclusive = judge_canary(canary((*steady((500, 0), (2000, 0)), last)), POLICY)
-    assert "data of the canary in the last sample" in inconclusive.reason
+    assert "data of the canary in the last sample: a counter is negative" in inconclusive.reason
+
+
+def test_response_times_that_contradict_each_other_hide_no_error_and_never_pass():
+    # More requests within a second than there are.
+    for errors, outcome in ((0, Outcome.INCONCLUSIVE), (400, Outcome.FAIL)):
+        found = tuple(
+            replace(
+                sample,
+                counts={
+                    name: replace(each, within={"0.1": 9 * place, "inf": place})
+                    for name, each in sample.counts.items()
+                },
+            )
+            for place, sample in enumerate(steady((500, errors), (2000, 0)))
+        )
+        verdict = judge_canary(replace(canary(found), slow_ms=100.0), POLICY)
+        assert verdict.outcome is outcome
+        assert outcome is Outcome.FAIL or "requests slower than 100 ms, which raised" in (
+            verdict.reason
+        )
 
 
 def test_an_unreadable_sample_on_the_way_is_left_out():

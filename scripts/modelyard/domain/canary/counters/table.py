@@ -20,6 +20,12 @@ Counters = Mapping[Key, float]
 CLIENT_ERROR = "4xx"
 ASKED, REFUSED = ("refusals", "asked"), ("refusals", "refused")
 
+MOST_COUNTED = 2.0**50
+"""A million a second for 35 years. A greater counter is broken, and sums of some are not exact."""
+
+MOST_MEASURED = 1e30
+"""The same for measures of pairs of rows: squares of large requests, which only need be finite."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CountSeries:
@@ -75,8 +81,8 @@ class CounterTable:
         columns: The column of each counter, by kind and by name.
         values: Shape (samples, counters); 0 for one that is not there.
         known: Shape (samples, counters): whether it is there.
-        is_readable: By sample: whether the release is there, and no counter is negative or not
-            finite.
+        is_readable: By sample: whether the release is there, and no counter is negative, no number
+            or beyond `MOST_COUNTED`.
     """
 
     columns: Mapping[str, Mapping[str, int]]
@@ -160,7 +166,9 @@ def read_counters(counts: Sequence[Counts | None]) -> CounterTable:
             part = slice(columns[kind][each[0]], columns[kind][each[-1]] + 1)
             filled = values[:, part], known[:, part]
             _fill(*filled, [*zip(rows, found[kind], listed[kind], strict=True)], each)
-    is_readable = (np.isfinite(values) & (values >= 0)).all(axis=1)
+    most = np.full(size, MOST_COUNTED)
+    most[[*columns["pairs"].values()]] = MOST_MEASURED
+    is_readable = ((values >= 0) & (values <= most)).all(axis=1)  # a NaN is neither
     is_readable &= np.isin(np.arange(len(counts)), rows)
     return CounterTable(
         columns=columns, values=values, known=known, is_readable=tuple(is_readable.tolist())
@@ -199,12 +207,15 @@ def _fill(
     for row, each, listed in found:
         if listed is not last:
             last, is_whole = listed, listed == names
-        if is_whole:
-            values[row] = np.fromiter(each.values(), np.float64, len(names))
-            known[row] = True
-        elif each:
-            values[row] = [*map(each.get, names, repeat(0.0))]
-            known[row] = [*map(each.__contains__, names)]
+        try:
+            if is_whole:
+                values[row] = np.fromiter(each.values(), np.float64, len(names))
+                known[row] = True
+            elif each:
+                values[row] = [*map(each.get, names, repeat(0.0))]
+                known[row] = [*map(each.__contains__, names)]
+        except OverflowError:  # an integer of more than 308 digits
+            values[row] = np.nan
 
 
 def _columns_of(values: NDArray[np.float64], places: list[int]) -> NDArray[np.float64]:
