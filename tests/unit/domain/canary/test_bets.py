@@ -87,16 +87,21 @@ def test_evidence_of_one_arm_alone_is_never_beyond_what_it_reaches_at_most(break
         kernel, shares, canary, _ = pair_of(seed, rows=50, breaks_at=breaks_at, idle=(3,))
         known = {"radius": radius, "most": math.inf}
         found = bets.evidence_of_bets(kernel, shares, canary, None, **known)
-        most = bets.most_evidence_alone(shares, canary, radius=radius)
+        most, late = bets.most_evidence_alone(shares, canary, (0, 25), radius=radius)
         assert found.peak <= most + 1e-9
         assert breaks_at == LOOKS or most > 100
+        found = bets.evidence_of_bets(kernel, shares, canary[25:], None, **known)
+        assert found.peak <= late + 1e-9
+        assert [late] == pytest.approx(
+            bets.most_evidence_alone(shares, canary[25:], (0,), radius=radius)
+        )
 
 
 def test_an_arm_that_answers_as_expected_needs_no_logarithms():
     random = np.random.default_rng(1)
     shares = random.dirichlet(np.ones(BINS))
     canary = np.tile(1000 * shares, (LOOKS, 1))
-    assert bets.most_evidence_alone(shares, canary, radius=0.15) == 0
+    assert bets.most_evidence_alone(shares, canary, (0, 3), radius=0.15) == [0, 0]
 
 
 @pytest.mark.parametrize("looks", [0, 1, 23, 24, 25, 200])

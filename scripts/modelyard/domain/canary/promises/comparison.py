@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,13 +69,15 @@ class PredictionTest:
             most=needed / LEAST_BAD_LOOKS,
         )
 
-    def may_reject_alone(self, predictions: Histograms, *, start: int = 0) -> bool:
-        """Whether one arm's evidence may reject, as `shift_of` would say exactly."""
-        discounted = added_by_bin(self.expected, predictions)
-        discounted /= np.asarray(self.effects[start:])[:, None]
+    def may_reject_alone(self, predictions: Histograms, starts: Sequence[int]) -> list[bool]:
+        """Whether one arm's evidence may reject, from each of these looks on.
+
+        `shift_of` says it exactly.
+        """
+        discounted = added_by_bin(self.expected, predictions) / np.asarray(self.effects)[:, None]
         shares = np.array(self.expected.shares)
-        most = most_evidence_alone(shares, discounted, radius=self.allowed)
-        return most + _ROUNDING >= math.log(1 / self.alpha)
+        found = most_evidence_alone(shares, discounted, starts, radius=self.allowed)
+        return [most + _ROUNDING >= math.log(1 / self.alpha) for most in found]
 
 
 def on_common_grid(

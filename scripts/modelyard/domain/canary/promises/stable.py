@@ -301,10 +301,13 @@ def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidenc
 
     A release that breaks late has many good looks before, in which bets were lost.
     """
-    parts = list(_late_parts(predictions))
-    test = replace(test, alpha=test.alpha / len(parts))
-    for start, late in parts:
-        if not test.may_reject_alone(late, start=start):
+    starts = _late_starts(len(predictions))
+    test = replace(test, alpha=test.alpha / len(starts))
+    may_reject = test.may_reject_alone(predictions, starts)
+    if not any(may_reject):
+        return None
+    for (start, late), may in zip(_late_parts(predictions), may_reject, strict=True):
+        if not may:
             continue
         found = test.shift_of(late, start=start)
         if found.evidence.ever_rejects(test.alpha):
@@ -314,8 +317,14 @@ def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidenc
 
 def _late_parts(predictions: Histograms) -> Iterator[tuple[int, Histograms]]:
     """All looks, the last half, quarter and so on, each with its first look."""
-    counts, starts = np.asarray(predictions, dtype=np.float64), [0]
-    while len(counts) - starts[-1] > LEAST_BAD_LOOKS:
-        starts.append(starts[-1] + (len(counts) - starts[-1] + 1) // 2)
-    for start in starts:
+    counts = np.asarray(predictions, dtype=np.float64)
+    for start in _late_starts(len(counts)):
         yield start, counts[start:] - (counts[start - 1] if start else 0)
+
+
+def _late_starts(looks: int) -> list[int]:
+    """The first look of all, of the last half, quarter and so on."""
+    starts = [0]
+    while looks - starts[-1] > LEAST_BAD_LOOKS:
+        starts.append(starts[-1] + (looks - starts[-1] + 1) // 2)
+    return starts

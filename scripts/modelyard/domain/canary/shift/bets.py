@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -71,14 +71,19 @@ def evidence_of_bets(
     return _evidence(_logs_of_living(pair, most))
 
 
-def most_evidence_alone(shares: Floats, canary: Floats, *, radius: float) -> float:
-    """What the evidence without stable reaches at most; quick, as it takes no logarithms."""
+def most_evidence_alone(
+    shares: Floats, canary: Floats, starts: Sequence[int], *, radius: float
+) -> list[float]:
+    """What the evidence without stable reaches at most, of the looks from each of these on.
+
+    It is quick, as it takes no logarithms.
+    """
     sets = _sets_of(canary.shape[1])
     limits = sets @ shares + radius
     beyond = _times(canary, sets) - canary.sum(axis=1, keepdims=True) * limits
     # The logarithm of 1 + x is at most x, and no bet is greater than the greatest.
-    capitals = (beyond * _greatest_bets(limits, np.inf)).cumsum(axis=0)
-    return float(capitals.max(initial=0.0))
+    gains = beyond * _greatest_bets(limits, np.inf)
+    return [float(gains[start:].cumsum(axis=0).max(initial=0.0)) for start in starts]
 
 
 @lru_cache(maxsize=16)
