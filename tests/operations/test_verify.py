@@ -42,9 +42,10 @@ from serving.running import preloaded_socket
 INPUTS = ("minute", "dep_delay")
 MODULE = """
 import mlflow.pyfunc
+import pandas as pd
 
 class Late(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: pd.DataFrame, params=None):
         return (model_input["dep_delay"].fillna(0) > 5).to_numpy(dtype="float64")
 """
 
