@@ -30,7 +30,7 @@ from modelyard.operations.judge.feedback import deliver_labels
 from modelyard.operations.judge.live_losses import day_losses_of, live_loss_of
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import read_request, tensors_of_rows
-from modelyard.serving.payload_parts import Payload, part_schema, write_part
+from modelyard.serving.payload_parts import GrowingPart, Payload, part_schema, write_part
 from operations.yard import MODEL_SPEC
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ class Place:
             output=self.model.primary,
             training=Training(null={}, levels={}),
         )
-        part = [
+        payloads = [
             Payload(
                 at=at + timedelta(hours=place),
                 status=200,
@@ -94,7 +94,9 @@ class Place:
         folder = self.root / ".modelyard" / "payloads" / environment / "m"
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{release}-{len(list(folder.iterdir()))}.parquet"
-        write_part(folder / name, part, part_schema(serving), labels)
+        part = GrowingPart(part_schema(serving), labels)
+        part.add(payloads)
+        write_part(folder / name, part)
 
     def deliver(self, text, name="labels.csv", **options):
         path = self.root / name

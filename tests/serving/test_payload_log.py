@@ -18,7 +18,7 @@ from modelyard.serving import payload_log
 from modelyard.serving.documents import Serving, Training
 from modelyard.serving.inputs import request_of_rows
 from modelyard.serving.payload_log import KeptParts, Limits, PayloadLog
-from modelyard.serving.payload_parts import Payload, part_schema, write_part
+from modelyard.serving.payload_parts import GrowingPart, Payload, part_schema, write_part
 
 COLUMNS = (
     Column(name="sort", type="category", nullable=True),
@@ -91,7 +91,10 @@ def test_every_type_and_every_failure_is_written(tmp_path: Path):
 def test_a_part_has_the_columns_and_types_of_the_schema_and_no_dictionaries(tmp_path: Path):
     unread = Payload(at=NOW, status=400, error="no JSON")
     path = tmp_path / "part.parquet"
-    write_part(path, [unread, payload(3), unread, payload(2)], part_schema(SERVING), LABELS)
+    growing = GrowingPart(part_schema(SERVING), LABELS)
+    for piece in ([unread, payload(3)], [unread], [payload(2)]):
+        growing.add(piece)
+    write_part(path, growing)
     found = pq.read_table(path)
     assert found.schema.equals(part_schema(SERVING))
     assert found["request"].to_pylist() == [None, *["q"] * 3, None, *["q"] * 2]
@@ -127,6 +130,16 @@ def test_a_part_is_written_when_it_is_full_or_old(tmp_path: Path):
     written.close()
 
 
+def test_many_requests_in_many_pieces_keep_their_order_and_their_values(tmp_path: Path):
+    written = log(tmp_path, Drops(), part_rows=700)
+    for number in range(500):
+        written.put(payload(1 + number % 3, size=number))
+    written.close()
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    found = [(row["inputs"]["size"], row["row"]) for row in rows(tmp_path)]
+    assert found == [(n, row) for n in range(500) for row in range(1 + n % 3)]
+
+
 def test_what_cannot_be_written_is_counted_and_the_log_goes_on(tmp_path: Path):
     dropped = Drops()
     folder = tmp_path / "log"
@@ -140,6 +153,17 @@ def test_what_cannot_be_written_is_counted_and_the_log_goes_on(tmp_path: Path):
     written.close()
     assert (len(rows(folder)), dropped.rows) == (3, 2)
     assert not list(folder.glob(".*"))
+
+
+def test_an_odd_value_costs_the_rows_that_came_with_it_and_no_others(tmp_path: Path):
+    dropped = Drops()
+    written = log(tmp_path, dropped, part_rows=2)
+    written.put(replace(payload(2), scores=np.array(["much", "little"])))
+    while dropped.rows < 2:
+        threading.Event().wait(0.01)
+    written.put(payload(3))
+    written.close()
+    assert (len(rows(tmp_path)), dropped.rows) == (3, 2)
 
 
 def part(folder: Path, name: str, size: int, at: int = 0) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.domain.specs.contract import ColumnType
 from modelyard.domain.specs.model import Task
@@ -57,11 +57,6 @@ class Payload:
         return 1 if self.inputs is None else self.inputs.rows
 
 
-_TOGETHER = 500
-"""Payloads that become a table and are freed at once. For ten thousand that takes 50 ms, for which
-nobody else gets the lock of the interpreter: no request is answered."""
-
-
 def part_schema(serving: Serving) -> pa.Schema:
     """The Arrow schema of a part.
 
@@ -86,24 +81,100 @@ def part_schema(serving: Serving) -> pa.Schema:
     )
 
 
-def write_part(
-    path: Path, part: list[Payload], schema: pa.Schema, labels: Mapping[str, str]
-) -> None:
-    """Write a part, as Parquet of this schema, and empty its list; see `part_table`."""
-    import pyarrow as pa  # noqa: PLC0415 - as above
+class GrowingPart:
+    """The rows of a part, as they come.
+
+    Args:
+        schema: As `part_schema` gives it.
+        labels: `model`, `version`, `release` and `digest`.
+    """
+
+    def __init__(self, schema: pa.Schema, labels: Mapping[str, str]) -> None:
+        self.schema, self._labels = schema, labels
+        self.rows = 0
+        self._heads: list[_Head] = []
+        self._inputs: list[pa.Array] = []
+        self._predictions: list[pa.Array] = []
+
+    def add(self, piece: Sequence[Payload]) -> None:
+        """Add the rows of some payloads, of which nothing is needed any more; all, or none."""
+        heads = [_head_of(payload) for payload in piece]
+        requests = [payload.inputs for payload in piece if payload.inputs is not None]
+        scores = [payload.scores for payload in piece if payload.scores is not None]
+        inputs = [_inputs(requests, self.schema.field("inputs").type)] if requests else []
+        predictions = [_predictions(scores)] if scores else []
+        self._heads += heads
+        self._inputs += inputs
+        self._predictions += predictions
+        self.rows += sum(head.rows for head in heads)
+
+    def table(self) -> pa.Table:
+        """The rows until now; what repeats within a part is a dictionary of its type."""
+        import numpy as np  # noqa: PLC0415 - as above
+        import pyarrow as pa  # noqa: PLC0415 - as above
+
+        at, status, identifiers, errors, rows, is_read, is_scored = zip(*self._heads, strict=True)
+        owner = np.repeat(np.arange(len(rows)), rows)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(rows) - rows, rows)
+        has_inputs, has_scores = np.array(is_read)[owner], np.array(is_scored)[owner]
+
+        def by_row(name: str, values: Sequence[Any]) -> pa.Array:
+            return pa.array(values, self.schema.field(name).type).take(pa.array(owner))
+
+        def joined(name: str, pieces: list[pa.Array], has_one: Mask) -> pa.Array:
+            none = pa.array([], self.schema.field(name).type)
+            return _spread(pa.concat_arrays([none, *pieces]), has_one)
+
+        first = pa.repeat(pa.scalar(0, pa.int32()), len(owner))
+        columns = {
+            "at": by_row("at", at),
+            **{n: pa.DictionaryArray.from_arrays(first, [self._labels[n]]) for n in _LABELS},
+            "request": _texts(identifiers, owner),
+            "row": pa.array(place, pa.int32(), mask=~has_inputs),
+            "status": by_row("status", status),
+            "error": _texts(errors, owner),
+            "inputs": joined("inputs", self._inputs, has_inputs),
+            "prediction": joined("prediction", self._predictions, has_scores),
+        }
+        fields = [self.schema.field(name).with_type(each.type) for name, each in columns.items()]
+        return pa.table(columns, schema=pa.schema(fields))
+
+
+class _Head(NamedTuple):
+    """What is known of a payload beside its values; `at`, `status`, `error` are the payload's."""
+
+    at: datetime
+    status: int
+    identifier: str | None
+    error: str | None
+    rows: int
+    is_read: bool
+    is_scored: bool
+
+
+def _head_of(payload: Payload) -> _Head:
+    inputs = payload.inputs
+    return _Head(
+        payload.at,
+        payload.status,
+        None if inputs is None else inputs.identifier,
+        payload.error,
+        payload.rows,
+        inputs is not None,
+        payload.scores is not None,
+    )
+
+
+def write_part(path: Path, part: GrowingPart) -> None:
+    """Write a part, which has rows, as Parquet of its schema."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
-    tables = []
-    while part:
-        piece, part[:_TOGETHER] = part[:_TOGETHER], []
-        tables.append(part_table(piece, schema, labels))
-        del piece
     pq.write_table(
-        pa.concat_tables(tables),
+        part.table(),
         path,
         # Of inputs nobody asks for the least and the greatest, which take a quarter of the time.
         write_statistics=["at", "request"],
-        use_dictionary=_repeated_columns(schema),
+        use_dictionary=_repeated_columns(part.schema),
         # The table's has dictionaries, which are no matter of who reads the part.
         store_schema=False,
     )
@@ -117,41 +188,6 @@ def _repeated_columns(schema: pa.Schema) -> list[str]:
     """
     inputs = [f"inputs.{field.name}" for field in schema.field("inputs").type]
     return [*inputs, *(name for name in schema.names if name not in {"row", "prediction"})]
-
-
-def part_table(part: Sequence[Payload], schema: pa.Schema, labels: Mapping[str, str]) -> pa.Table:
-    """The rows of these payloads; what repeats within a part is a dictionary of its type.
-
-    Args:
-        part: The payloads; at least one.
-        schema: As `part_schema` gives it.
-        labels: `model`, `version`, `release` and `digest`.
-    """
-    import numpy as np  # noqa: PLC0415 - as above
-    import pyarrow as pa  # noqa: PLC0415 - as above
-
-    rows = np.array([payload.rows for payload in part])
-    owner = np.repeat(np.arange(len(part)), rows)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(rows) - rows, rows)
-    is_read = np.array([payload.inputs is not None for payload in part])[owner]
-    is_scored = np.array([payload.scores is not None for payload in part])[owner]
-
-    def by_row(name: str, values: list[Any]) -> pa.Array:
-        return pa.array(values, schema.field(name).type).take(pa.array(owner))
-
-    first = pa.repeat(pa.scalar(0, pa.int32()), len(owner))
-    columns = {
-        "at": by_row("at", [payload.at for payload in part]),
-        **{name: pa.DictionaryArray.from_arrays(first, [labels[name]]) for name in _LABELS},
-        "request": _texts([p.inputs.identifier if p.inputs else None for p in part], owner),
-        "row": pa.array(place, pa.int32(), mask=~is_read),
-        "status": by_row("status", [payload.status for payload in part]),
-        "error": _texts([payload.error for payload in part], owner),
-        "inputs": _spread(_inputs(part, schema.field("inputs").type), is_read),
-        "prediction": _spread(_predictions(part, schema.field("prediction").type), is_scored),
-    }
-    fields = [schema.field(name).with_type(values.type) for name, values in columns.items()]
-    return pa.table(columns, schema=pa.schema(fields))
 
 
 def _texts(of_payloads: Sequence[str | None], owner: npt.NDArray[np.intp]) -> pa.Array:
@@ -175,33 +211,31 @@ def _spread(values: pa.Array, has_one: Mask) -> pa.Array:
     return values.take(pa.array(np.cumsum(has_one) - 1, mask=~has_one))
 
 
-def _inputs(part: Sequence[Payload], kind: pa.StructType) -> pa.Array:
+def _inputs(requests: Sequence[InferenceRequest], kind: pa.StructType) -> pa.Array:
     import pyarrow as pa  # noqa: PLC0415 - as above
 
-    requests = [payload.inputs for payload in part if payload.inputs is not None]
-    arrays = [_joined([each.columns[field.name] for each in requests], field) for field in kind]
-    return pa.StructArray.from_arrays(arrays, fields=list(kind))
+    fields = list(kind)
+    given = [request.columns for request in requests]
+    # Arrow makes text of a field's name anew each time: not once for each request.
+    values = [[columns[name] for columns in given] for name in [field.name for field in fields]]
+    arrays = [_joined(each, field.type) for each, field in zip(values, fields, strict=True)]
+    return pa.StructArray.from_arrays(arrays, fields=fields)
 
 
-def _joined(values: Sequence[Values], field: pa.Field) -> pa.Array:
+def _joined(values: Sequence[Values], kind: pa.DataType) -> pa.Array:
     """The values of one column, of many requests."""
     import numpy as np  # noqa: PLC0415 - as above
     import pyarrow as pa  # noqa: PLC0415 - as above
 
-    if not values:
-        return pa.array([], field.type)
-    if all(isinstance(each, np.ndarray) for each in values):
-        return pa.array(np.concatenate(values), field.type, from_pandas=True)
-    return pa.concat_arrays([pa.array(each, field.type) for each in values])
+    if set(map(type, values)) == {np.ndarray}:
+        return pa.array(np.concatenate(values), kind, from_pandas=True)
+    return pa.concat_arrays([pa.array(each, kind) for each in values])
 
 
-def _predictions(part: Sequence[Payload], kind: pa.DataType) -> pa.Array:
+def _predictions(scores: Sequence[Scores]) -> pa.Array:
     import numpy as np  # noqa: PLC0415 - as above
     import pyarrow as pa  # noqa: PLC0415 - as above
 
-    scores = [payload.scores for payload in part if payload.scores is not None]
-    if not scores:
-        return pa.array([], kind)
     joined = np.concatenate(scores)
     flat = pa.array(joined.ravel(), pa.float64())
     if joined.ndim == 1:
