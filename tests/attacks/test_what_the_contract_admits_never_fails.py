@@ -33,10 +33,8 @@ from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import read_frame, to_parquet
 from modelyard.domain.drift.causes import find_causes
-from modelyard.domain.drift.detection import check_window
-from modelyard.domain.drift.feed_faults import find_duplicates
+from modelyard.domain.drift.detection import WindowTally
 from modelyard.domain.drift.profile import Profile
-from modelyard.domain.drift.row_keys import row_keys
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import (
     DataContract,
@@ -47,7 +45,9 @@ from modelyard.domain.specs.model import (
 )
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import OverLimit, Refused
-from modelyard.operations.drift.feed import read_feed, read_windows
+from modelyard.operations.drift.feed import read_feed
+from modelyard.operations.drift.window_evidence import see_windows
+from modelyard.operations.drift.window_rows import open_windows, read_window
 from modelyard.operations.training.fetch import fetch_inputs
 from modelyard.operations.training.pins import DataRoot
 from modelyard.operations.training.profile.build import put_profile
@@ -107,13 +107,15 @@ def watch(root: Path, model: Model, uris: list[str], profile: Profile) -> None:
     feed = read_feed(model, f"data/*{Path(uris[0]).suffix}", data)
     assert not feed.breaches
     until = feed.end(date.max)
-    windows, _ = read_windows(model, feed, data, until=until)
-    for window in windows:
-        if window.rows and not window.breaches:
-            checks = check_window(profile, window.table, least_rows=1)
-            find_causes(profile, window.table, checks)
-            times = window.table[model.data.timestamp or ""]
-            list(find_duplicates(profile, row_keys(window.table, model.inputs, times=times)))
+    watched = replace(model, drift=replace(model.drift, least_rows=1))
+    with open_windows(watched, feed, data, until=until, of=model.drift.of) as (opened, _):
+        for rows in opened:
+            (window,) = see_windows(watched, [rows], profile).windows
+            drifted = window.checks or ()
+            if window.data.rows and not window.data.breaches:
+                tally = WindowTally(profile)
+                read_window(rows, [tally])
+                find_causes(profile, tally.counts(), rows.read, drifted)
 
 
 def serve(model: Model, rows: pd.DataFrame) -> None:

@@ -43,7 +43,10 @@ from modelyard.adapters.store.tables import (  # noqa: E402 - after the paths
     with_labels,
 )
 from modelyard.adapters.store.training_parts import parts_of_rows  # noqa: E402 - after the paths
-from modelyard.domain.drift.detection import check_window  # noqa: E402 - after the paths
+from modelyard.domain.drift.detection import (  # noqa: E402 - after the paths
+    WindowTally,
+    check_counts,
+)
 from modelyard.domain.drift.profile import Profile  # noqa: E402 - after the paths
 from modelyard.domain.drift.profiling.build import (  # noqa: E402 - after the paths
     build_profile_of_parts,
@@ -58,7 +61,11 @@ from modelyard.domain.drift.profiling.shards import (  # noqa: E402 - after the 
 from modelyard.domain.specs.contract import Column, find_breaches  # noqa: E402 - after the paths
 from modelyard.domain.specs.interval import Interval  # noqa: E402 - after the paths
 from modelyard.domain.specs.model import DataContract, Target, Task  # noqa: E402 - after the paths
-from modelyard.operations.drift.feed import read_feed, read_windows  # noqa: E402 - after the paths
+from modelyard.operations.drift.feed import read_feed  # noqa: E402 - after the paths
+from modelyard.operations.drift.window_rows import (  # noqa: E402 - after the paths
+    open_windows,
+    read_window,
+)
 from modelyard.operations.training.data_root import DataRoot  # noqa: E402 - after the paths
 from modelyard.operations.training.rows import (  # noqa: E402 - after the paths
     LabelledRows,
@@ -163,9 +170,13 @@ def read_the_feed(path: Path, folder: Path) -> None:
     """As drift does it: the days of all rows, the last windows, their checks by the profile."""
     root = DataRoot(base=str(path.parent), root=folder)
     feed = read_feed(MODEL, f"{path.name[:4]}*{path.name[4:]}", root)
-    windows, pins = read_windows(MODEL, feed, root, until=feed.end(dt.date(2027, 1, 1)))
     profile = Profile.from_document(json.loads(path.with_name("profile").read_bytes()))
-    checks = [check_window(profile, each.table, least_rows=500) for each in windows]
+    until, checks = feed.end(dt.date(2027, 1, 1)), []
+    with open_windows(MODEL, feed, root, until=until, of=MODEL.drift.of) as (opened, pins):
+        for rows in opened:
+            tally = WindowTally(profile)
+            read_window(rows, [tally])
+            checks.append(check_counts(profile, tally.counts(), least_rows=500))
     (folder / "checks").write_text(repr((pins, checks)))
 
 

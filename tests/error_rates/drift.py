@@ -20,7 +20,7 @@ from error_rates.rates import Rate
 from error_rates.stopping import FixedRuns
 from modelyard.domain.drift.answers import drift_shown, existing_answer
 from modelyard.domain.drift.column_checks import ColumnCheck
-from modelyard.domain.drift.detection import check_in_season, confirm_drift
+from modelyard.domain.drift.detection import check_in_season, confirm_drift, count_window
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.regime import (
@@ -236,7 +236,8 @@ class Follower:
         if until not in self.checks:
             rows = self.feed.rows(until - 7, until)
             days = Interval(since=day_of(until - 7), until=day_of(until))
-            found = check_in_season(self.profile, rows, days, least_rows=500)
+            counts = count_window(self.profile, rows)
+            found = check_in_season(self.profile, counts, days, least_rows=500)
             self.checks[until] = (found, tuple(check for check in found if check.drifted))
         return self.checks[until][1]  # type: ignore[no-any-return]
 

@@ -18,8 +18,9 @@ from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Target, Task
 from modelyard.domain.specs.repository import DATA_ROOTS
 from modelyard.errors import CannotAnswer
-from modelyard.operations.drift.feed import read_feed, read_windows
+from modelyard.operations.drift.feed import read_feed
 from modelyard.operations.drift.feed_files import open_feed_column, open_feed_file
+from modelyard.operations.drift.window_rows import open_windows, read_window
 from modelyard.operations.training.data_root import DataRoot
 from operations.training_job import model_of
 
@@ -79,15 +80,18 @@ def test_a_feed_has_the_days_the_rows_and_the_digest_of_its_file(place, kind, te
     assert feed.breaches == ()
     days = frame["at"].dt.date.value_counts().to_dict()
     assert [dict(file.rows) for file in feed.files] == [days]
-    windows, pins = read_windows(MODEL, feed, root, until=dt.date(2026, 2, 5))
-    assert [pin.sha256 for pin in pins] == [sha256_of(content)]
-    for window in windows:
-        first, end = (np.datetime64(day) for day in (window.days.since, window.days.until))
-        own = frame[(frame["at"] >= first) & (frame["at"] < end)]
-        assert (window.rows, window.breaches) == (len(own), ())
-        assert {n: v.tolist() for n, v in window.table.items()} == {
-            n: own[n].to_numpy().tolist() for n in own
-        }
+    with open_windows(MODEL, feed, root, until=dt.date(2026, 2, 5), of=4) as (windows, pins):
+        assert [pin.sha256 for pin in pins] == [sha256_of(content)]
+        for window in windows:
+            first, end = (np.datetime64(day) for day in (window.days.since, window.days.until))
+            own = frame[(frame["at"] >= first) & (frame["at"] < end)]
+            data = read_window(window)
+            assert (data.rows, data.breaches) == (len(own), ())
+            parts = list(window.read(list(own)))
+            for name in own:
+                values = own[name].to_numpy().tolist()
+                assert np.concatenate([part[name] for part in parts]).tolist() == values
+                assert window.read_whole([name])[name].tolist() == values
 
 
 @pytest.mark.parametrize("kind", KINDS)

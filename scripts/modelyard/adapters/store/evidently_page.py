@@ -15,7 +15,9 @@ from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 SAMPLE = 10_000
 """Rows of each window at most: Evidently's time grows with rows and columns, to hours."""
@@ -121,6 +123,14 @@ class _Shown:
     categorical: bool
     reference: Any
     current: Any
+
+
+def sample_places(rows: int, seed: int = 0) -> NDArray[np.int64]:
+    """The places of the rows that the page shows of a window."""
+    import pandas as pd
+
+    all_rows = pd.DataFrame(index=pd.RangeIndex(rows))
+    return _sample(all_rows, seed).index.to_numpy()
 
 
 def _sample(frame: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.store.contract_types import is_of_contract
@@ -12,6 +12,8 @@ from modelyard.domain.specs.contract import Breach, Column, ContractCheck
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+    from modelyard.domain.specs.column_values import CodedValues
 
 
 class PartsCheck:
@@ -31,9 +33,9 @@ class PartsCheck:
         """Whether a value is not of its column's type, which is a breach for sure."""
         return bool(self._check.misfits)
 
-    def add(self, frame: pd.DataFrame) -> None:
-        """Take the next rows."""
-        self._check.add(columns_of(frame))
+    def add(self, frame: pd.DataFrame, coded: Mapping[str, CodedValues] | None = None) -> None:
+        """Take the next rows, and those of their columns that are coded texts."""
+        self._check.add({**columns_of(frame), **(coded or {})})
         for name, kind in self._types.items():
             if name in frame and not is_of_contract(kind, frame[name].dtype):
                 self._others.add(name)

@@ -66,7 +66,7 @@ class StoredRows:
         with self._open() as file:
             self._rows = int(file.metadata.num_rows)
             self.columns: tuple[str, ...] = tuple(file.schema_arrow.names)
-            self._texts = _few_texts(file)
+            self._texts = few_texts(file)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -90,7 +90,7 @@ class StoredRows:
         texts = [name for name in names if name in self._texts and name not in plain]
         with self._open(coded=texts) as file:
             for batch in file.iter_batches(PART_ROWS, columns=list(names), use_threads=False):
-                coded = {name: _coded(batch.column(name)) for name in texts}
+                coded = {name: coded_values(batch.column(name)) for name in texts}
                 yield _frame(batch, [name for name in names if name not in coded]), coded
 
     def take(self, places: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
@@ -153,8 +153,8 @@ class StoredTable(Mapping[str, "NDArray[Any]"]):
         return len(self._rows.columns)
 
 
-def _few_texts(file: parquet.ParquetFile) -> list[str]:
-    """The columns of text of which the file has each text once in a group of rows."""
+def few_texts(file: parquet.ParquetFile) -> list[str]:
+    """The columns of text of which a file has each text once in a group of rows."""
     import pyarrow as pa
 
     kinds = {pa.string(), pa.large_string()}
@@ -167,13 +167,7 @@ def _few_texts(file: parquet.ParquetFile) -> list[str]:
     return sorted(found)
 
 
-def _has_few(column: parquet.ColumnChunkMetaData) -> bool:
-    # A writer gives up a dictionary that grows, and goes on with each text as often as it comes.
-    start = column.dictionary_page_offset
-    return start is not None and column.data_page_offset - start <= _DICTIONARY_BYTES
-
-
-def _coded(column: pa.DictionaryArray) -> CodedValues:
+def coded_values(column: pa.DictionaryArray) -> CodedValues:
     """A column with those of its values alone that occur, as None where it is null."""
     import numpy as np
 
@@ -185,6 +179,12 @@ def _coded(column: pa.DictionaryArray) -> CodedValues:
     values = column.dictionary.take(known).to_pylist()
     nulls = [None] * (len(used) - len(known))
     return CodedValues(codes=places[codes], distinct=(*values, *nulls))
+
+
+def _has_few(column: parquet.ColumnChunkMetaData) -> bool:
+    # A writer gives up a dictionary that grows, and goes on with each text as often as it comes.
+    start = column.dictionary_page_offset
+    return start is not None and column.data_page_offset - start <= _DICTIONARY_BYTES
 
 
 def _frame(batch: pa.RecordBatch, names: Sequence[str]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from modelyard.adapters.store.csv_files.packed import unpack_file
 from modelyard.adapters.store.csv_files.reading import read_csv_parts
 from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
 from modelyard.adapters.store.parts_check import PartsCheck
-from modelyard.adapters.store.stored_rows import open_parts
+from modelyard.adapters.store.stored_rows import coded_values, few_texts, open_parts
 from modelyard.adapters.store.table_files import (
     CSV,
     contract_frame,
@@ -31,9 +31,13 @@ from modelyard.domain.specs.model import DataContract
 from modelyard.domain.specs.times import find_zone
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
     from pyarrow import parquet
+
+    from modelyard.domain.specs.column_values import CodedValues
 
 PART_ROWS = 32_768
 """Rows of a part: they are there several times, as Arrow and as pandas have them."""
@@ -79,10 +83,40 @@ class TableFile:
             frame = self._frame(table, first, read)
             yield (frame if spans is None else self._within(frame, spans))[wanted]
 
-    def rows_within(self, spans: Sequence[Interval]) -> pd.DataFrame:
+    def coded_parts(
+        self, only: Sequence[str], spans: Sequence[Interval]
+    ) -> Iterator[tuple[pd.DataFrame, dict[str, CodedValues]]]:
+        """The rows of some days in parts, with texts of the contract's categories apart.
+
+        Args:
+            only: The columns, of a file without `breaches`.
+            spans: The days of the rows.
+
+        Raises:
+            CannotAnswer: It is no table.
+        """
+        kinds = {column.name: column.type for column in self._wanted}
+        read = list(dict.fromkeys([*only, self._timestamp]))
+        for first, table in self._tables(read, spans, coded=self._few_texts & {*only}):
+            places, chosen = self._choose_rows(table, first, spans)
+            if not len(places):
+                continue
+            source = self._source(_numbers(first, places), self._by_value)
+            texts = [n for n in only if kinds[n] == "category" and _is_text(chosen.column(n).type)]
+            plain = [name for name in only if name not in texts]
+            frame = contract_frame(chosen, self._data.columns, plain, source, uri=self.uri)
+            yield frame, {name: coded_values(_encoded(chosen.column(name))) for name in texts}
+
+    def rows_within(
+        self, spans: Sequence[Interval], only: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """The rows of some days; no other row stays in memory.
 
         They are brought to the contract after they were chosen.
+
+        Args:
+            spans: The days of the rows.
+            only: The columns, of a file without `breaches`; None for all of the contract.
 
         Raises:
             CannotAnswer: It is no table.
@@ -90,17 +124,29 @@ class TableFile:
         import numpy as np
         import pyarrow as pa
 
-        kept, rows = [self._empty], [np.zeros(0, dtype=np.int64)]
-        for first, table in self._tables(self._names, spans):
-            times = self._frame(table, first, [self._timestamp])
-            places = np.flatnonzero(is_within(times, timestamp=self._timestamp, spans=spans))
-            kept.append(table.take(places))
+        wanted = self._names if only is None else list(only)
+        read = list(dict.fromkeys([*wanted, self._timestamp]))
+        kept, rows = [_columns(self._empty, wanted)], [np.zeros(0, dtype=np.int64)]
+        for first, table in self._tables(read, spans):
+            places, chosen = self._choose_rows(table, first, spans)
+            kept.append(chosen.select(wanted))
             rows.append(first + places)
         numbers = np.concatenate(rows)
         source = self._source(lambda row: int(numbers[row]), self._by_value)
+        asked = self._only if only is None else wanted
         return contract_frame(
-            pa.concat_tables(kept), self._data.columns, self._only, source, uri=self.uri
+            pa.concat_tables(kept), self._data.columns, asked, source, uri=self.uri
         )
+
+    def _choose_rows(
+        self, table: pa.Table, first: int, spans: Sequence[Interval]
+    ) -> tuple[NDArray[np.intp], pa.Table]:
+        """The places of the rows of some days in a part, and these rows."""
+        import numpy as np
+
+        times = self._frame(table, first, [self._timestamp])
+        places = np.flatnonzero(is_within(times, timestamp=self._timestamp, spans=spans))
+        return places, table if len(places) == len(table) else table.take(places)
 
     def _within(self, frame: pd.DataFrame, spans: Sequence[Interval]) -> pd.DataFrame:
         return rows_within(frame, timestamp=self._timestamp, spans=spans)
@@ -197,6 +243,13 @@ class TableFile:
         return LineFinder(self._text)
 
     @cached_property
+    def _few_texts(self) -> frozenset[str]:
+        """The categories of which the file has each text once in a group of rows."""
+        named = {column.name for column in self._wanted if column.type == "category"}
+        with self._open(self._stored) as file:
+            return frozenset(named & {*few_texts(file)})
+
+    @cached_property
     def _by_value(self) -> frozenset[str]:
         """The columns of times of which one text needs the slow way, so that all of them do."""
         times = [column.name for column in self._wanted if column.type == "timestamp"]
@@ -235,7 +288,10 @@ class TableFile:
         return contract_frame(table, self._data.columns, names, source, uri=self.uri)
 
     def _tables(
-        self, names: Sequence[str], spans: Sequence[Interval] | None
+        self,
+        names: Sequence[str],
+        spans: Sequence[Interval] | None,
+        coded: Collection[str] = (),
     ) -> Iterator[tuple[int, pa.Table]]:
         """Parts of the file, each with the number of its first row; at least one."""
         import pyarrow as pa
@@ -247,7 +303,7 @@ class TableFile:
             # Groups without a row of the days are not read, but for this one column.
             done = first
             if spans is None or self._reaches(group, spans):
-                for batch in self._batches(names, group):
+                for batch in self._batches(names, group, coded):
                     yield done, pa.Table.from_batches([batch])
                     done, is_empty = done + len(batch), False
             first += rows
@@ -263,15 +319,40 @@ class TableFile:
                 return True
         return False
 
-    def _batches(self, names: Sequence[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
-        with self._open(self._stored) as file:
+    def _batches(
+        self, names: Sequence[str], group: int | None = None, coded: Collection[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        with self._open(self._stored, coded) as file:
             groups = None if group is None else [group]
             yield from file.iter_batches(
                 PART_ROWS, row_groups=groups, columns=list(names), use_threads=False
             )
 
-    def _open(self, path: Path) -> AbstractContextManager[parquet.ParquetFile]:
-        return open_parts(path, name=self.uri)
+    def _open(
+        self, path: Path, coded: Collection[str] = ()
+    ) -> AbstractContextManager[parquet.ParquetFile]:
+        return open_parts(path, name=self.uri, coded=sorted(coded))
+
+
+def _numbers(first: int, places: NDArray[np.intp]) -> Callable[[int], int]:
+    """The number in the file of each row that was chosen from a part."""
+    return lambda row: first + int(places[row])
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return kind in {pa.string(), pa.large_string(), pa.string_view()}
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """A column of texts as each text once, and the place of each row's text."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    return column.unify_dictionaries().combine_chunks()
 
 
 def _groups(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:

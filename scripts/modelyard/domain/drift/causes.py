@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelyard.domain.drift.column_checks import ColumnCheck
+from modelyard.domain.drift.column_checks import ColumnCheck, ColumnCounts
 from modelyard.domain.drift.effect_sizes import ks_distance, total_variation_distance
-from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile, count_levels
-from modelyard.domain.specs.column_values import Floats, Table, read_column
+from modelyard.domain.drift.profile import LevelProfile, NumberProfile, Profile
+from modelyard.domain.specs.column_values import Floats, ReadColumns, plain_array, read_column
 from modelyard.domain.specs.contract import Breach
 
 _READ = 10_000  # values of a column: a cause that takes more to see is none
@@ -76,27 +76,34 @@ _CONVERSIONS = (
 
 
 def find_causes(
-    profile: Profile, table: Table, drifted: Collection[ColumnCheck]
+    profile: Profile,
+    counts: Sequence[ColumnCounts],
+    read: ReadColumns,
+    drifted: Collection[ColumnCheck],
 ) -> tuple[Breach, ...]:
     """What the drift of a window looks like, by column; nothing where it looks like new data.
 
     Args:
         profile: The reference.
-        table: The window.
+        counts: The counts of the window, by column of the profile.
+        read: Reads the window; only columns of numbers that drifted are read again.
         drifted: The checks of the window that drifted.
     """
     names = {check.column for check in drifted}
+    counted = dict(zip((column.name for column in profile.columns), counts, strict=True))
     columns = [column for column in profile.columns if column.name in names and column.known]
     numbers = {each.name: each for each in columns if isinstance(each, NumberProfile)}
-    windows = {name: _known(column, table) for name, column in numbers.items()}
-    windows = {name: values for name, values in windows.items() if len(values)}
-    numbers = {name: numbers[name] for name in windows}
+    known = {name: counted[name].rows - counted[name].nulls for name in numbers}
+    numbers = {name: column for name, column in numbers.items() if known[name]}
+    windows = _read_some(numbers, known, read)
     found = dict(_swaps(numbers, windows))
     for name, number in numbers.items():
         if name not in found and (cause := _number_cause(number, windows[name])):
             found[name] = cause
     for column in columns:
-        if isinstance(column, LevelProfile) and (cause := _missing_shard(column, table)):
+        if isinstance(column, LevelProfile) and (
+            cause := _missing_shard(column, counted[column.name].levels)
+        ):
             found[column.name] = cause
     return tuple(
         Breach(column=name, rule="cause", expected="values as in training", found=what, rows=0)
@@ -104,10 +111,19 @@ def find_causes(
     )
 
 
-def _known(column: NumberProfile, table: Table) -> Floats:
-    values = read_column(column.type, table[column.name]).values
-    known = values[~np.isnan(values)]
-    return known[:: -(-len(known) // _READ) or 1]
+def _read_some(
+    columns: Mapping[str, NumberProfile], known: Mapping[str, int], read: ReadColumns
+) -> dict[str, Floats]:
+    """Every n-th value of each column, about `_READ` of them."""
+    found: dict[str, list[Floats]] = {name: [] for name in columns}
+    done = dict.fromkeys(columns, 0)
+    for part in read(list(columns)) if columns else ():
+        for name, column in columns.items():
+            values = read_column(column.type, plain_array(part[name])).values
+            values, step = values[~np.isnan(values)], -(-known[name] // _READ)
+            found[name].append(values[-done[name] % step :: step])
+            done[name] += len(values)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def _distance(column: NumberProfile, values: Floats) -> float:
@@ -204,19 +220,18 @@ def _swaps(
                 yield other, f"looks as if it was swapped with {one}"
 
 
-def _missing_shard(column: LevelProfile, table: Table) -> str | None:
+def _missing_shard(column: LevelProfile, seen: Mapping[str, int]) -> str | None:
     """That one level has no rows, and the others have the shares that they had."""
-    seen = count_levels(column.type, table[column.name])
     gone = [
         level
         for level, rows in column.counts.items()
-        if rows >= _LEAST_LEVEL * column.known and not seen.counts.get(level)
+        if rows >= _LEAST_LEVEL * column.known and not seen.get(level)
     ]
     kept = [level for level in column.counts if level not in gone]
-    if not gone or not kept or any(level not in column.counts for level in seen.counts):
+    if not gone or not kept or any(level not in column.counts for level in seen):
         return None
     reference = np.array([column.counts[level] for level in kept])
-    window = np.array([seen.counts.get(level, 0) for level in kept])
+    window = np.array([seen.get(level, 0) for level in kept])
     if total_variation_distance(reference, window) > _SAME_MIX:
         return None
     named = ", ".join(repr(level) for level in gone[:3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,7 +19,7 @@ from modelyard.domain.drift.profile import (
     count_levels,
 )
 from modelyard.domain.drift.profiling.bins import Bins
-from modelyard.domain.specs.column_values import Array, Floats, read_column
+from modelyard.domain.specs.column_values import Array, Floats, Values, plain_array, read_column
 
 Reason = Literal["null", "range", "shape", "new", "quality"]
 
@@ -72,7 +72,7 @@ class _Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnCounts:
-    """What the checks need of a column of a window; counts of parts add up to those of the whole.
+    """What the checks need of a column of a window; see `ColumnTally`.
 
     Args:
         rows: Rows, with and without a value.
@@ -92,38 +92,55 @@ class ColumnCounts:
     maximum: float = -math.inf
     levels: Mapping[str, int] = field(default_factory=dict)
 
-    def __add__(self, other: ColumnCounts) -> ColumnCounts:
-        """The counts of both parts, which must be counted by one profile."""
-        names = sorted(self.levels.keys() | other.levels.keys())
+
+class ColumnTally:
+    """Counts a column of a window from parts of its rows: any parts in any order, the same counts.
+
+    Args:
+        profile: The column's profile, on whose grid numbers are counted.
+    """
+
+    def __init__(self, profile: ColumnProfile) -> None:
+        self.profile = profile
+        self._rows = self._known = self._outside = 0
+        self._levels: Counter[str] = Counter()
+        self._least, self._greatest = math.inf, -math.inf
+        if isinstance(profile, NumberProfile):
+            self._bins = Bins(np.array(profile.edges))
+            self._counts = np.zeros(len(profile.counts), dtype=np.int64)
+
+    def add(self, values: Values) -> None:
+        """Take the next rows."""
+        self._rows += len(values)
+        if isinstance(self.profile, NumberProfile):
+            self._add_numbers(self.profile, plain_array(values))
+            return
+        levels = count_levels(self.profile.type, values).counts
+        self._known += sum(levels.values())
+        self._levels.update(levels)
+
+    def _add_numbers(self, profile: NumberProfile, values: Array) -> None:
+        numbers = read_column(profile.type, values).values
+        known = numbers[~np.isnan(numbers)]
+        low, high = profile.minimum or 0.0, profile.maximum or 0.0
+        self._known += len(known)
+        self._counts += np.bincount(self._bins.places(known), minlength=len(self._counts))
+        self._outside += int(np.count_nonzero((known < low) | (known > high)))
+        self._least = min(self._least, float(known.min(initial=math.inf)))
+        self._greatest = max(self._greatest, float(known.max(initial=-math.inf)))
+
+    def counts(self) -> ColumnCounts:
+        """The counts of the rows so far."""
+        is_number = isinstance(self.profile, NumberProfile)
         return ColumnCounts(
-            rows=self.rows + other.rows,
-            nulls=self.nulls + other.nulls,
-            bins=tuple(map(operator.add, self.bins, other.bins)),
-            outside=self.outside + other.outside,
-            minimum=min(self.minimum, other.minimum),
-            maximum=max(self.maximum, other.maximum),
-            levels={name: self.levels.get(name, 0) + other.levels.get(name, 0) for name in names},
+            rows=self._rows,
+            nulls=self._rows - self._known,
+            bins=tuple(self._counts.tolist()) if is_number else (),
+            outside=self._outside,
+            minimum=self._least,
+            maximum=self._greatest,
+            levels=dict(sorted(self._levels.items())),
         )
-
-
-def count_column(profile: ColumnProfile, values: Array) -> ColumnCounts:
-    """The counts of a column of a window, or of a part of one."""
-    if isinstance(profile, LevelProfile):
-        levels = count_levels(profile.type, values).counts
-        nulls = len(values) - sum(levels.values())
-        return ColumnCounts(rows=len(values), nulls=nulls, levels=dict(sorted(levels.items())))
-    numbers = read_column(profile.type, values).values
-    known = numbers[~np.isnan(numbers)]
-    low, high = profile.minimum or 0.0, profile.maximum or 0.0
-    places = Bins(np.array(profile.edges)).places(known)
-    return ColumnCounts(
-        rows=len(values),
-        nulls=len(values) - len(known),
-        bins=tuple(np.bincount(places, minlength=len(profile.counts)).tolist()),
-        outside=int(np.count_nonzero((known < low) | (known > high))),
-        minimum=float(known.min(initial=math.inf)),
-        maximum=float(known.max(initial=-math.inf)),
-    )
 
 
 def check_column(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import reduce
+from collections.abc import Container, Iterable, Sequence
 
 from modelyard.domain.drift.column_checks import (
     ColumnCheck,
     ColumnCounts,
+    ColumnTally,
     check_column,
-    count_column,
 )
 from modelyard.domain.drift.profile import Profile, in_season, seasonal_columns
 from modelyard.domain.drift.season.weeks import SLIP_DAYS
-from modelyard.domain.specs.column_values import Table
+from modelyard.domain.specs.column_values import Columns, Table
 from modelyard.domain.specs.interval import Interval
 from modelyard.errors import CannotAnswer
 
@@ -48,7 +46,7 @@ def check_window(profile: Profile, table: Table, *, least_rows: int) -> tuple[Co
 
 
 def check_in_season(
-    profile: Profile, table: Table, days: Interval, *, least_rows: int
+    profile: Profile, counts: Sequence[ColumnCounts], days: Interval, *, least_rows: int
 ) -> tuple[ColumnCheck, ...]:
     """As `check_window`, where columns that follow a known year are compared with their season.
 
@@ -56,11 +54,10 @@ def check_in_season(
 
     Args:
         profile: The reference.
-        table: The window, one-dimensional arrays by column name.
+        counts: The counts of the window; see `WindowTally`.
         days: The window's days.
         least_rows: Values that a column must have to be checked for more than nulls.
     """
-    counts = count_window(profile, table)
     slips = (0, -SLIP_DAYS, SLIP_DAYS) if seasonal_columns(profile) else (0,)
     least: dict[tuple[str, str], ColumnCheck] = {}
     for later in slips:
@@ -72,27 +69,51 @@ def check_in_season(
     return _largest_first(least.values())
 
 
-def count_window(profile: Profile, table: Table) -> tuple[ColumnCounts, ...]:
-    """The counts of a window, or of a part of one, by column of the profile.
+class WindowTally:
+    """Counts a window from parts of its rows: any parts in any order, the same counts.
 
-    Counts of parts add up, in any order, to those of the whole: see `add_counts`.
+    Args:
+        profile: The reference.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._columns = [ColumnTally(column) for column in profile.columns]
+
+    def add(self, part: Columns) -> None:
+        """Take the next rows, with every column of the profile."""
+        for column in self._columns:
+            column.add(part[column.profile.name])
+
+    def counts(self) -> tuple[ColumnCounts, ...]:
+        """The counts of the rows so far, by column of the profile."""
+        return tuple(column.counts() for column in self._columns)
+
+
+def count_window(profile: Profile, table: Columns) -> tuple[ColumnCounts, ...]:
+    """The counts of a window that is in memory.
 
     Raises:
         CannotAnswer: The table lacks a column of the profile.
     """
-    # The contract is checked first, so a missing column here is a call in the wrong order.
-    absent = [column.name for column in profile.columns if column.name not in table]
+    refuse_absent(profile, table)
+    tally = WindowTally(profile)
+    tally.add(table)
+    return tally.counts()
+
+
+def refuse_absent(profile: Profile, names: Container[str]) -> None:
+    """Refuse a window without a column of the profile.
+
+    Raises:
+        CannotAnswer: There is one.
+    """
+    # The contract is checked first, so a missing column here is one that the contract has lost.
+    absent = [column.name for column in profile.columns if column.name not in names]
     if absent:
         raise CannotAnswer(
             f"drift: the window lacks {', '.join(absent)}, which the profile has",
             hint="check the data against the contract first: a missing column is an incident",
         )
-    return tuple(count_column(column, table[column.name]) for column in profile.columns)
-
-
-def add_counts(parts: Iterable[tuple[ColumnCounts, ...]]) -> tuple[ColumnCounts, ...]:
-    """The counts of a window from those of its parts, such as its files; at least one."""
-    return tuple(reduce(operator.add, columns) for columns in zip(*parts, strict=True))
 
 
 def check_counts(

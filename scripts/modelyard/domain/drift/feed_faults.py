@@ -221,12 +221,33 @@ def find_duplicates(profile: Profile, keys: Keys) -> Iterator[Breach]:
         yield _fault(ALL_ROWS, "duplicate", expected, found, rows)
 
 
-def find_repeats(pins: Sequence[DataFile], windows: Sequence[Keys]) -> Iterator[Breach]:
+class RowsAgain:
+    """Counts rows of the last window that an earlier window has; of two windows keys are kept."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.share = self.usual = 0.0
+        self._last: Keys | None = None
+        self._later: Keys | None = None
+
+    def add(self, keys: Keys) -> None:
+        """Take a window, the last one first, by the keys of its rows without their times."""
+        keys.sort()
+        if self._last is None:
+            self.rows, self._last = len(keys), keys
+            return
+        self.share = max(self.share, known_share(self._last, keys))
+        if self._later is not None:
+            self.usual = max(self.usual, known_share(self._later, keys))
+        self._later = keys
+
+
+def find_repeats(pins: Sequence[DataFile], again: RowsAgain) -> Iterator[Breach]:
     """Files that were delivered before, and rows of the last window that an earlier window has.
 
     Args:
         pins: The files of the windows.
-        windows: The keys of each window's rows without their times, oldest first.
+        again: The rows of the windows.
     """
     first: dict[str, str] = {}
     for pin in pins:
@@ -234,12 +255,9 @@ def find_repeats(pins: Sequence[DataFile], windows: Sequence[Keys]) -> Iterator[
             expected = "files with different content"
             yield _fault(ALL_ROWS, "repeated", expected, f"{pin.uri} with that of {before}", 0)
             return
-    *earlier, last = windows
-    usual = max((known_share(b, a) for a, b in pairwise(earlier)), default=0.0)
-    share = max((known_share(last, each) for each in earlier), default=0.0)
-    if share > usual + _REPEATED:
-        found = f"{share:.0%} of the rows of the last window with new times"
-        rows = round(share * len(last))
+    if again.share > again.usual + _REPEATED:
+        found = f"{again.share:.0%} of the rows of the last window with new times"
+        rows = round(again.share * again.rows)
         yield _fault(ALL_ROWS, "repeated", "rows that were not there before", found, rows)
 
 

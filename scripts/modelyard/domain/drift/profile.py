@@ -14,7 +14,13 @@ from modelyard.domain.drift.floors import CAPS, is_capped
 from modelyard.domain.drift.season.column_seasons import Season
 from modelyard.domain.drift.season.weeks import WEEKS, weeks_near
 from modelyard.domain.drift.second_look.habits import Habit
-from modelyard.domain.specs.column_values import Array, LevelCounts, name_truths, read_levels
+from modelyard.domain.specs.column_values import (
+    LevelCounts,
+    Values,
+    name_truths,
+    plain_array,
+    read_levels,
+)
 from modelyard.domain.specs.contract import ColumnType
 from modelyard.domain.specs.interval import Interval
 from modelyard.errors import CannotAnswer
@@ -197,11 +203,11 @@ def seasonal_columns(profile: Profile) -> tuple[str, ...]:
     return tuple(column.name for column in profile.columns if column.season is not None)
 
 
-def count_levels(kind: ColumnType, values: Array) -> LevelCounts:
+def count_levels(kind: ColumnType, values: Values) -> LevelCounts:
     """A category or boolean column's rows by level; unreadable values count as null."""
     if kind == "category":
         return read_levels(values)
-    return read_levels(name_truths(values))
+    return read_levels(name_truths(plain_array(values)))
 
 
 def _in_season(column: ColumnProfile, near: npt.NDArray[np.bool_]) -> ColumnProfile:

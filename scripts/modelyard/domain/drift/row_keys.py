@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.domain.specs.column_values import Array, CodedValues, Table, read_column
+from modelyard.domain.specs.column_values import (
+    Array,
+    CodedValues,
+    Columns,
+    Values,
+    read_column,
+)
 from modelyard.domain.specs.contract import Column
 
 Keys = npt.NDArray[np.uint64]
@@ -19,7 +25,7 @@ _HALF = np.uint64(29)
 
 
 def row_keys(
-    table: Table,
+    table: Columns,
     columns: Iterable[Column],
     *,
     times: Array | None = None,
@@ -37,7 +43,7 @@ def row_keys(
         times: Shape (rows,): each row's time.
         coded: Category columns that are not in the table.
     """
-    there: dict[str, Array | CodedValues] = {**table, **(coded or {})}
+    there: dict[str, Values] = {**table, **(coded or {})}
     known = [column for column in columns if column.name in there and column.type != "timestamp"]
     chosen = known if times is not None else _few(known)
     parts = [_codes(column, there[column.name]) for column in chosen]
@@ -48,6 +54,27 @@ def row_keys(
         keys = (keys ^ part) * _GOLDEN
         keys ^= keys >> _HALF
     return keys
+
+
+class KeyTally:
+    """Collects a key of each row of a window from parts of its rows: 8 bytes a row.
+
+    Args:
+        keys_of: The keys of some rows.
+    """
+
+    def __init__(self, keys_of: Callable[[Columns], Keys]) -> None:
+        self._keys_of = keys_of
+        self._parts: list[Keys] = [np.zeros(0, dtype=np.uint64)]
+
+    def add(self, part: Columns) -> None:
+        """Take the next rows."""
+        self._parts.append(self._keys_of(part))
+
+    def keys(self) -> Keys:
+        """The keys of the rows so far, in their order."""
+        self._parts = [np.concatenate(self._parts)]
+        return self._parts[0]
 
 
 def repeated_share(keys: Keys) -> float:
@@ -78,8 +105,13 @@ def mix_keys(keys: Keys) -> Keys:
 
 
 def known_share(keys: Keys, earlier: Keys) -> float:
-    """The share of rows whose key is among the earlier ones."""
-    return float(np.isin(keys, earlier).mean()) if len(keys) and len(earlier) else 0.0
+    """The share of rows whose key is among the earlier ones; both in ascending order."""
+    known = 0
+    for first in range(0, len(keys) if len(earlier) else 0, _SLICE):
+        here = keys[first : first + _SLICE]
+        places = np.minimum(np.searchsorted(earlier, here), len(earlier) - 1)
+        known += int(np.count_nonzero(earlier[places] == here))
+    return known / len(keys) if known else 0.0
 
 
 def _few(columns: Sequence[Column]) -> list[Column]:
@@ -100,7 +132,7 @@ class _Hashes(dict[object, int]):
         return found
 
 
-def _codes(column: Column, values: Array | CodedValues) -> Keys:
+def _codes(column: Column, values: Values) -> Keys:
     if isinstance(values, CodedValues):
         return values.map_values(_Hashes().__getitem__).view(np.uint64)
     if column.type in {"number", "integer"}:

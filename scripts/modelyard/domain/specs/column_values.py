@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
 from numbers import Real
@@ -85,11 +85,40 @@ class CodedValues:
     codes: npt.NDArray[np.integer[Any]]
     distinct: tuple[object, ...]
 
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.codes)
+
+    def count_rows(self) -> list[tuple[object, int]]:
+        """Each value with its rows."""
+        rows = np.bincount(self.codes, minlength=len(self.distinct)).tolist()
+        return list(zip(self.distinct, rows, strict=True))
+
+    def to_array(self) -> Array:
+        """The value of each row, as objects."""
+        distinct = np.empty(len(self.distinct), dtype=object)
+        distinct[:] = self.distinct
+        found: Array = distinct[self.codes]
+        return found
+
     def map_values(self, find: Callable[[object], int]) -> npt.NDArray[np.int64]:
         """What is found for the value of each row."""
         each = np.fromiter(map(find, self.distinct), np.int64, count=len(self.distinct))
         found: npt.NDArray[np.int64] = each[self.codes]
         return found
+
+
+Values = Array | CodedValues
+Columns = Mapping[str, Values]
+"""A table, or a part of one, in which columns of few texts may be coded."""
+
+ReadColumns = Callable[[Sequence[str]], Iterator[Columns]]
+"""Reads all rows in parts, with the columns of these names alone; the same rows each time."""
+
+
+def plain_array(values: Values) -> Array:
+    """A column as an array."""
+    return values.to_array() if isinstance(values, CodedValues) else values
 
 
 def read_numbers(values: Array) -> ColumnValues:
@@ -139,14 +168,18 @@ def read_timestamps(values: Array) -> ColumnValues:
     return ColumnValues(values=seconds, nulls=int(np.count_nonzero(null)))
 
 
-def read_levels(values: Array) -> LevelCounts:
+def read_levels(values: Values) -> LevelCounts:
     """A column of text; anything else is wrong, except None, NaN and pandas' nulls."""
-    if values.ndim != 1 or values.dtype.kind not in "OU":
+    if isinstance(values, CodedValues):
+        tallied = values.count_rows()
+    elif values.ndim == 1 and values.dtype.kind in "OU":
+        tallied = _tally(values)
+    else:
         other = _unreadable(values)
         return LevelCounts(counts={}, nulls=other.nulls, wrong=other.wrong, example=other.example)
     counts: Counter[str] = Counter()
     nulls, stray, example = 0, 0, ""
-    for value, rows in _tally(values):
+    for value, rows in tallied:
         if isinstance(value, str):
             counts[str(value)] += rows
         elif _is_null(value):

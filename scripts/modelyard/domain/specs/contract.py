@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from modelyard.domain.specs.column_values import Array, LevelCounts, Table
+    from modelyard.domain.specs.column_values import Array, Columns, LevelCounts, Table, Values
 
 ColumnType = Literal["number", "integer", "category", "boolean", "timestamp"]
 Rule = Literal[
@@ -131,7 +131,7 @@ class ContractCheck:
         self._tolerance = tolerance
         self._tallies = [_Tally(column) for column in columns]
 
-    def add(self, table: Table) -> None:
+    def add(self, table: Columns) -> None:
         """Take the next rows; a column that they do not have is left out."""
         for tally in self._tallies:
             if tally.column.name in table:
@@ -177,13 +177,13 @@ class _Tally:
         self._least, self._greatest = float("inf"), float("-inf")
         self._strays: Counter[str] = Counter()
 
-    def add(self, values: Array) -> None:
+    def add(self, values: Values) -> None:
         from modelyard.domain.specs import column_values as read  # noqa: PLC0415 - imports numpy
 
         if self.column.type == "category":
-            self._add_levels(read.read_levels(values), len(values) if values.ndim else 0)
+            self._add_levels(read.read_levels(values), _length(values))
             return
-        reading = read.read_column(self.column.type, values)
+        reading = read.read_column(self.column.type, read.plain_array(values))
         if reading.is_other_number:
             self._other_number = self._other_number or reading.example
         else:
@@ -235,6 +235,12 @@ class _Tally:
             return _breach(column.name, "level", expected, _listed(strays), outside)
         found = f"values from {self._least:.6g} to {self._greatest:.6g}"
         return _breach(column.name, "range", _range_text(column), found, outside)
+
+
+def _length(values: Values) -> int:
+    from modelyard.domain.specs.column_values import CodedValues  # noqa: PLC0415 - imports numpy
+
+    return len(values) if isinstance(values, CodedValues) or values.ndim else 0
 
 
 def _column_breaches(column: Column, values: Array, tolerance: float) -> Iterator[Breach]:

@@ -8,11 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
-import numpy as np
-
-from modelyard.domain.drift.causes import find_causes
 from modelyard.domain.drift.column_checks import ColumnCheck
-from modelyard.domain.drift.detection import LEAST_BLOCKS, check_in_season, confirm_drift
+from modelyard.domain.drift.detection import LEAST_BLOCKS, confirm_drift, refuse_absent
 from modelyard.domain.drift.feed_faults import (
     LEVEL,
     WindowRows,
@@ -20,19 +17,16 @@ from modelyard.domain.drift.feed_faults import (
     describe_new_level,
     describe_small_blocks,
     find_delivery_faults,
-    find_duplicates,
     find_gaps,
     find_repeats,
     find_volume_faults,
 )
 from modelyard.domain.drift.profile import (
     Profile,
-    in_season,
     seasonal_columns,
 )
 from modelyard.domain.drift.quality import ALARM, Quality
-from modelyard.domain.drift.row_keys import row_keys
-from modelyard.domain.drift.second_look.findings import Finding, confirm_findings, look_again
+from modelyard.domain.drift.second_look.findings import Finding, confirm_findings
 from modelyard.domain.drift.watched.not_watched import find_not_watched
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import ALL_ROWS, Breach
@@ -41,42 +35,25 @@ from modelyard.domain.specs.paths import model_file
 from modelyard.domain.specs.record import Record, UnwatchedMeasure, describe_not_watched
 from modelyard.domain.specs.times import find_zone
 from modelyard.domain.specs.version import DataFile, ModelVersion
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, YardError
 from modelyard.operations.drift.feed import (
     Feed,
-    WindowData,
     latest_breaches,
     read_feed,
-    read_windows,
     windows_before,
 )
 from modelyard.operations.drift.quality import NotWatched, watch_quality
+from modelyard.operations.drift.window_evidence import (
+    SeenWindows,
+    WindowComparison,
+    see_windows,
+)
+from modelyard.operations.drift.window_rows import open_windows
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.workspace import Workspace
 
 FORMAT = 1
 """Version of the evidence document."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowComparison:
-    """One window, with its checks if it was compared.
-
-    Args:
-        data: Its rows.
-        checks: Every check of every column, the largest effect first; None without a comparison,
-            because of too few rows or a broken contract.
-    """
-
-    data: WindowData
-    checks: tuple[ColumnCheck, ...] | None = None
-
-    @property
-    def drifted(self) -> tuple[ColumnCheck, ...] | None:
-        """The checks that drifted; None without a comparison."""
-        if self.checks is None:
-            return None
-        return tuple(check for check in self.checks if check.drifted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,11 +192,14 @@ def compare_feed(
         return ContractBreach(**vars(result), breaches=found.breaches)
     today = workspace.services.clock.now().astimezone(find_zone(model.data.timezone)).date()
     day = until or found.end(today)
-    rows, pins = read_windows(model, found, data, until=day)
-    windows = tuple(WindowComparison(data=each) for each in rows)
-    result = replace(result, until=day, windows=windows)
+    profile = _known_profile(workspace, catalog, model)
+    with open_windows(model, found, data, until=day, of=model.drift.of) as (opened, pins):
+        seen = see_windows(model, opened, profile)
+    result = replace(result, until=day, windows=seen.windows)
+    rows = [window.data for window in seen.windows]
     if broken := latest_breaches(breach for each in rows for breach in each.breaches):
-        return ContractBreach(**vars(result), breaches=broken)
+        compared = tuple(WindowComparison(data=each) for each in rows)
+        return ContractBreach(**vars(replace(result, windows=compared)), breaches=broken)
     delivery = found.delivery(model, today)
     faults = (
         # Of the past nobody asks whether rows are late or too early.
@@ -227,24 +207,8 @@ def compare_feed(
         *find_gaps(delivery, [each.days for each in rows]),
     )
     spans = windows_before(day, days=model.drift.window_days, of=max(LEVEL, model.drift.of))
-    return _compare_windows(workspace, result, pins, faults, count_windows(delivery, spans))
-
-
-def check_windows(
-    profile: Profile, windows: tuple[WindowComparison, ...], least_rows: int
-) -> tuple[WindowComparison, ...]:
-    """The windows with their checks, where they have enough rows."""
-    return tuple(
-        replace(
-            window,
-            checks=check_in_season(
-                profile, window.data.table, window.data.days, least_rows=least_rows
-            ),
-        )
-        if window.data.rows >= least_rows
-        else window
-        for window in windows
-    )
+    volumes = count_windows(delivery, spans)
+    return _compare_windows(workspace, result, seen, pins, faults, volumes)
 
 
 def production_version(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
@@ -362,6 +326,24 @@ def summarize_comparison(result: FeedComparison) -> str:
     return f"{subject} is confirmed by {where}: {format_drift(result.confirmed)}"
 
 
+def _known_profile(workspace: Workspace, catalog: Catalog, model: Model) -> Profile | None:
+    """The profile that windows are counted by; None if they cannot be compared.
+
+    Why they cannot is said once the rows were found to keep the contract.
+    """
+    try:
+        _, record = production_version(catalog, model.name)
+        profile = _read_profile(workspace, record.profile or "")
+        refuse_absent(profile, {column.name for column in model.data.columns})
+    except YardError:
+        return None
+    return profile
+
+
+def _read_profile(workspace: Workspace, digest: str) -> Profile:
+    return Profile.from_document(json.loads(workspace.store.read_evidence(digest)))
+
+
 def _where_rows_suffice(result: FeedResult) -> str:
     """What to do about a window with too few rows."""
     if all(window.data.rows < result.model.drift.least_rows for window in result.windows):
@@ -373,6 +355,7 @@ def _where_rows_suffice(result: FeedResult) -> str:
 def _compare_windows(
     workspace: Workspace,
     result: FeedResult,
+    seen: SeenWindows,
     pins: tuple[DataFile, ...],
     faults: tuple[Breach, ...],
     volumes: tuple[WindowRows, ...],
@@ -380,10 +363,10 @@ def _compare_windows(
     model, policy = result.model, result.model.drift
     spec, record = production_version(result.catalog, model.name)
     digest = record.profile or ""
-    profile = Profile.from_document(json.loads(workspace.store.read_evidence(digest)))
-    least = policy.least_rows
-    windows = check_windows(profile, result.windows, least)
-    result = replace(result, windows=windows)
+    profile = _read_profile(workspace, digest)
+    least, windows = policy.least_rows, result.windows
+    if any(window.data.rows >= least for window in windows):
+        refuse_absent(profile, {column.name for column in model.data.columns})
     since = windows[0].data.days.since
     earlier = [each for each in volumes if each.days.since < since]
     latest = [each for each in volumes if each.days.since >= since]
@@ -415,47 +398,18 @@ def _compare_windows(
         pins=pins,
         faults=(
             *faults,
-            *_row_faults(profile, result, pins),
+            *seen.duplicates,
+            *find_repeats(pins, seen.again),
             *_label_faults(model, quality),
-            *find_causes(
-                in_season(profile, windows[-1].data.days),
-                windows[-1].data.table,
-                windows[-1].drifted or (),
-            ),
+            *seen.causes,
         ),
         volumes=volumes,
         confirmed=(*worse, *moved),
         quality=quality,
-        second_look=_look_again(profile, result),
+        second_look=confirm_findings(
+            [each.second_look for each in windows], needed=policy.needed, of=policy.of
+        ),
     )
-
-
-def _look_again(profile: Profile, result: FeedResult) -> tuple[Finding, ...]:
-    """The second look at every window: the relations, clocks and repeated values of its rows."""
-    policy, timestamp = result.model.drift, result.model.data.timestamp or ""
-    names = {column.name for column in profile.columns}
-    columns = [column for column in result.model.data.columns if column.name in names]
-    usual = float(np.median(profile.block_rows)) if profile.block_rows else 0.0
-    found = [
-        look_again(
-            profile.habits, each.data.table, columns, each.data.table[timestamp], usual_rows=usual
-        )
-        if each.checks is not None
-        else ()
-        for each in result.windows
-    ]
-    return confirm_findings(found, needed=policy.needed, of=policy.of)
-
-
-def _row_faults(
-    profile: Profile, result: FeedResult, pins: tuple[DataFile, ...]
-) -> Iterator[Breach]:
-    windows, timestamp = [each.data for each in result.windows], result.model.data.timestamp or ""
-    names = {column.name for column in profile.columns}
-    columns = [column for column in result.model.data.columns if column.name in names]
-    last = windows[-1].table
-    yield from find_duplicates(profile, row_keys(last, columns, times=last[timestamp]))
-    yield from find_repeats(pins, [row_keys(each.table, columns) for each in windows])
 
 
 def _label_faults(model: Model, quality: Quality | NotWatched) -> Iterator[Breach]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.parts_check import PartsCheck
 from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import WHOLE_COLUMN, columns_of, rows_by_day, rows_within
+from modelyard.adapters.store.tables import columns_of, rows_by_day, rows_within
 from modelyard.domain.drift.feed_faults import Delivery, last_day
 from modelyard.domain.drift.retraining import FeedFile
-from modelyard.domain.specs.column_values import Table
-from modelyard.domain.specs.contract import Breach, Column, find_breaches
+from modelyard.domain.specs.contract import Breach, Column
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract, Model
 from modelyard.domain.specs.paths import model_file
-from modelyard.domain.specs.version import DataFile, ModelVersion
+from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer
-from modelyard.operations.drift.feed_files import open_feed_column, open_feed_file
+from modelyard.operations.drift.feed_files import open_feed_column
 from modelyard.operations.training.data_root import DataRoot
 from modelyard.operations.training.pins import expand_uri
 
@@ -67,23 +66,6 @@ class Feed:
             late_days=model.drift.late_days,
             window_days=model.drift.window_days,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowData:
-    """The rows of one window.
-
-    Args:
-        days: Its days.
-        rows: The number of rows.
-        table: The contract's columns; empty if there are no rows or a column is missing.
-        breaches: The contract's rules that the rows break.
-    """
-
-    days: Interval
-    rows: int
-    table: Table
-    breaches: tuple[Breach, ...]
 
 
 _WHY = {
@@ -132,26 +114,6 @@ def read_feed(model: Model, uri: str | None, data: DataRoot) -> Feed:
     return Feed(uri=where, files=tuple(files), breaches=latest_breaches(found))
 
 
-def read_windows(
-    model: Model, feed: Feed, data: DataRoot, *, until: date
-) -> tuple[tuple[WindowData, ...], tuple[DataFile, ...]]:
-    """The policy's windows before `until`, oldest first, and the pins of the files they are in."""
-    spans = windows_before(until, days=model.drift.window_days, of=model.drift.of)
-    timestamp = model.data.timestamp or ""
-    frames, pins = [], []
-    for file in feed.files:
-        if file.reaches(spans):
-            with open_feed_file(file.uri, model.data, data) as (table, digest):
-                frames.append(table.rows_within(spans))
-            pins.append(DataFile(uri=file.uri, sha256=digest))
-    windows = []
-    for days in spans:
-        parts = [rows_within(frame, timestamp=timestamp, spans=(days,)) for frame in frames]
-        parts = [part for part in parts if len(part)]
-        windows.append(_window_data(model.data.columns, days, parts))
-    return tuple(windows), tuple(pins)
-
-
 def windows_before(until: date, *, days: int, of: int) -> tuple[Interval, ...]:
     """The last `of` intervals of `days` days before `until`, oldest first."""
     # Days are counted from the first one of the calendar, before which there is none.
@@ -164,33 +126,6 @@ def latest_breaches(found: Iterable[Breach]) -> tuple[Breach, ...]:
     """The last breach of each column, rule and expectation."""
     # What was found differs from file to file, so it is no part of the key.
     return tuple({(b.column, b.rule, b.expected): b for b in found}.values())
-
-
-def _window_data(
-    columns: Sequence[Column], days: Interval, parts: Sequence[pd.DataFrame]
-) -> WindowData:
-    import pandas as pd
-
-    rows = sum(len(part) for part in parts)
-    broken = latest_breaches(_broken_names(columns, parts))
-    if broken or not parts:
-        return WindowData(days=days, rows=rows, table={}, breaches=broken)
-    names = [column.name for column in columns]
-    # The rows of one file are not copied.
-    (first, *rest) = parts
-    whole = pd.concat([part[names] for part in parts], ignore_index=True) if rest else first
-    found = columns_of(whole)
-    table = {name: found[name] for name in names}
-    return WindowData(days=days, rows=rows, table=table, breaches=find_breaches(columns, table))
-
-
-def _broken_names(columns: Sequence[Column], parts: Iterable[pd.DataFrame]) -> Iterator[Breach]:
-    names = {column.name for column in columns}
-    for part in parts:
-        if set(part.columns) != names:
-            yield from (
-                b for b in find_breaches(columns, columns_of(part)) if b.rule in WHOLE_COLUMN
-            )
 
 
 def _rows_in(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,15 +18,15 @@ from modelyard.domain.drift.profile import (
     seasonal_columns,
 )
 from modelyard.domain.drift.quality import ALARM, Quality
-from modelyard.domain.specs.column_values import read_column
+from modelyard.domain.specs.column_values import Array, read_column
 from modelyard.domain.specs.contract import describe_breach
 from modelyard.operations.drift.charts import Bars, Cell, bar_chart, heat_map, line_chart
 from modelyard.operations.drift.compare import (
     FeedComparison,
-    WindowComparison,
     describe_finding,
     summarize_comparison,
 )
+from modelyard.operations.drift.window_evidence import WindowComparison
 
 if TYPE_CHECKING:
     from modelyard.adapters.store.evidently_page import ColumnScore
@@ -39,6 +39,7 @@ WORST, BINS, LEVELS = 6, 24, 10
 def drift_page(
     result: FeedComparison,
     shown: Sequence[WindowComparison],
+    figures: Sequence[tuple[str, Markup]],
     scores: Sequence[ColumnScore],
     *,
     report: str,
@@ -49,6 +50,7 @@ def drift_page(
     Args:
         result: The comparison.
         shown: The windows of the heat map, oldest first; the compared ones are the last.
+        figures: The charts of the worst columns; see `draw_distributions`.
         scores: Evidently's scores of the sample.
         report: The address of Evidently's report, relative to the page.
         digest: The digest under which that report is kept.
@@ -64,7 +66,7 @@ def drift_page(
         "compared": len(result.windows),
         "heat_map": heat_map(columns, weeks, cells),
         "seasonal": ", ".join(seasonal_columns(result.profile)),
-        "figures": _distributions(result, columns[:WORST]),
+        "figures": figures,
         "quality": _quality(result.quality),
         "rows": list(_rows(result, columns, {score.column: score for score in scores})),
         "report": report,
@@ -124,11 +126,18 @@ def _cell(window: WindowComparison, column: str) -> Cell:
     )
 
 
-def _distributions(result: FeedComparison, columns: Sequence[str]) -> list[tuple[str, Markup]]:
-    """The chart of each column."""
-    last = result.windows[-1].data
+def draw_distributions(
+    result: FeedComparison, read: Callable[[str], Array]
+) -> list[tuple[str, Markup]]:
+    """The charts of the worst columns of the last window.
+
+    Args:
+        result: The comparison.
+        read: Reads a column of the last window.
+    """
+    last, columns = result.windows[-1].data, _worst_first(result)[:WORST]
     profiles = {column.name: column for column in in_season(result.profile, last.days).columns}
-    return [(name, bar_chart(column_bars(profiles[name], last.table[name]))) for name in columns]
+    return [(name, bar_chart(column_bars(profiles[name], read(name)))) for name in columns]
 
 
 def column_bars(profile: ColumnProfile, values: np.ndarray) -> Bars:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,6 +19,7 @@ from modelyard.adapters.store.signatures import fetch_artifact
 from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import (
     LABEL,
+    has_whole_targets,
     rows_by_day,
     scores_from_parquet,
     to_parquet,
@@ -186,9 +188,12 @@ def _held_out_days(
 
 
 def _pinned_rows(pin: DataFile, model: Model, data: DataRoot, days: Interval) -> pd.DataFrame:
+    """The times and targets of the rows of some days."""
     with scratch_folder("modelyard-quality-") as folder:
         data.copy_pinned(pin, folder / "file")
-        return TableFile(folder / "file", uri=pin.uri, data=model.data).rows_within((days,))
+        names = [model.data.timestamp or "", model.target.column]
+        table = TableFile(folder / "file", uri=pin.uri, data=model.data, only=names)
+        return table.rows_within((days,))
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -210,22 +215,37 @@ def _labelled_rows(
     workspace: Workspace, commit: str, model: Model, feed: Feed, span: Interval
 ) -> pd.DataFrame:
     data = data_root(workspace.services.root, workspace.services.repository, commit=commit)
-    timestamp, parts = model.data.timestamp or "", []
+    parts: list[pd.DataFrame] = []
     for file in feed.files:
         if file.reaches((span,)):
             with open_feed_file(file.uri, model.data, data) as (table, _):
-                rows = table.rows_within((span,))
-            parts.append(_few_a_day(with_labels(rows, model)[0], timestamp))
+                parts += few_a_day(table, model, span)
     return _joined(parts)
 
 
-def _few_a_day(frame: pd.DataFrame, timestamp: str) -> pd.DataFrame:
-    """At most `ROWS_A_DAY` rows of each day, spread evenly over it."""
-    days = frame[timestamp].to_numpy().astype("datetime64[D]")
-    place = frame.groupby(days).cumcount().to_numpy()
-    rows = rows_by_day(frame, timestamp)
-    step = [-(-rows[day] // ROWS_A_DAY) for day in days.tolist()]
-    return frame[place % step == 0] if len(frame) else frame
+def few_a_day(table: TableFile, model: Model, span: Interval) -> Iterator[pd.DataFrame]:
+    """At most `ROWS_A_DAY` labelled rows of each day of a file, spread evenly over it."""
+    timestamp, rows, are_whole = model.data.timestamp or "", Counter[date](), True
+    for part in _parts(table, [timestamp, model.target.column], span):
+        rows.update(rows_by_day(with_labels(part, model)[0], timestamp))
+        are_whole = are_whole and has_whole_targets(part, model)
+    done: Counter[date] = Counter()
+    # Parts of which no row is kept have a say in the types of the whole, too.
+    for part in _parts(table, None, span):
+        frame = with_labels(part, model, are_whole=are_whole)[0]
+        days = frame[timestamp].to_numpy().astype("datetime64[D]")
+        is_kept = np.zeros(len(frame), dtype=bool)
+        for day in np.unique(days):
+            own, at = np.flatnonzero(days == day), day.item()
+            places = done[at] + np.arange(len(own))
+            is_kept[own[places % -(-rows[at] // ROWS_A_DAY) == 0]] = True
+            done[at] += len(own)
+        yield frame[is_kept]
+
+
+def _parts(table: TableFile, only: Sequence[str] | None, span: Interval) -> Iterator[pd.DataFrame]:
+    # A file that lacks a column is read as a whole, to say so.
+    return table.parts(only, (span,)) if table.is_whole else iter([table.rows_within((span,))])
 
 
 def _day_losses(

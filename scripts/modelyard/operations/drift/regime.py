@@ -12,9 +12,10 @@ from modelyard.domain.drift.quality import Quality
 from modelyard.domain.drift.regime import Regime, drifted_windows, longest_regime
 from modelyard.domain.drift.retraining import cluster_of, current_sets
 from modelyard.domain.specs.column_values import Table
-from modelyard.operations.drift.compare import FeedComparison, WindowComparison, check_windows
-from modelyard.operations.drift.feed import read_windows
-from modelyard.operations.training.data_root import data_root
+from modelyard.operations.drift.compare import FeedComparison
+from modelyard.operations.drift.window_evidence import check_windows
+from modelyard.operations.drift.window_rows import open_windows
+from modelyard.operations.training.data_root import DataRoot, data_root
 from modelyard.operations.workspace import Workspace
 
 
@@ -23,16 +24,16 @@ def find_regime(workspace: Workspace, result: FeedComparison) -> Regime:
     model, latest = result.model, result.windows[-1].data
     sets = current_sets(result.catalog, model.name)
     cluster = cluster_of(model, result.parent, sets)
+    data = data_root(workspace.services.root, workspace.services.repository, commit=result.commit)
     regime = Regime(
         since=latest.days.since,
         until=latest.days.until,
-        clusters_a_day=clusters_a_day(latest.table, latest.rows, cluster, model.data.timestamp),
+        clusters_a_day=_clusters_of_latest(result, data, cluster),
         days=frozenset(day for file in result.feed.files for day in file.rows),
     )
     longest = regime.until - timedelta(days=longest_regime(model, regime))
     # The parent knows its own days, so no regime that is new to it began before they ended.
     end = max(longest, *(span.until for span in result.parent.data.spans[-1:]))
-    data = data_root(workspace.services.root, workspace.services.repository, commit=result.commit)
     windows, gap = [*result.windows], model.drift.of - model.drift.needed
     while True:
         drifted: list[tuple[ColumnCheck, ...] | None] = [window.drifted for window in windows]
@@ -40,15 +41,25 @@ def find_regime(workspace: Workspace, result: FeedComparison) -> Regime:
         first = windows[0].data.days.since
         if len(windows) - known > gap or first <= end:
             break
-        earlier, _ = read_windows(model, result.feed, data, until=first)
-        sound = tuple(WindowComparison(data=each) for each in earlier if not each.breaches)
+        with open_windows(model, result.feed, data, until=first, of=model.drift.of) as (opened, _):
+            earlier = check_windows(opened, result.profile, model.drift.least_rows)
+        sound = [window for window in earlier if not window.data.breaches]
         if not any(window.data.rows for window in sound):
             break
-        windows = [*check_windows(result.profile, sound, model.drift.least_rows), *windows]
+        windows = [*sound, *windows]
     since = windows[-known].data.days.since if known else regime.since
     if isinstance(result.quality, Quality) and result.quality.drifted:
         since = min(since, result.quality.since)
     return replace(regime, since=since)
+
+
+def _clusters_of_latest(result: FeedComparison, data: DataRoot, cluster: str) -> float:
+    model, latest = result.model, result.windows[-1].data
+    named = {model.data.timestamp, cluster}
+    names = [column.name for column in model.data.columns if column.name in named]
+    with open_windows(model, result.feed, data, until=latest.days.until, of=1) as (opened, _):
+        table = opened[-1].read_whole(names)
+    return clusters_a_day(table, latest.rows, cluster, model.data.timestamp)
 
 
 def clusters_a_day(table: Table, rows: int, cluster: str, timestamp: str | None) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelyard.domain.drift.causes import find_causes
-from modelyard.domain.drift.detection import check_window
+from modelyard.domain.drift.detection import check_window, count_window
 from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
 
@@ -47,9 +47,13 @@ def profile():
     return build_profile(rows(1, 364), COLUMNS, np.repeat(np.arange(364) // 7, 240))
 
 
+def causes_of(profile, table, drifted):
+    return find_causes(profile, count_window(profile, table), lambda _: iter([table]), drifted)
+
+
 def causes(profile, table):
     checks = check_window(profile, table, least_rows=500)
-    found = find_causes(profile, table, [check for check in checks if check.drifted])
+    found = causes_of(profile, table, [check for check in checks if check.drifted])
     return {breach.column: breach.found for breach in found}
 
 
@@ -172,4 +176,4 @@ def test_a_column_that_never_varied_is_called_neither_stuck_nor_of_any_unit(now,
     table = {"height": np.full(700, now)}
     checks = check_window(constant, table, least_rows=500)
     assert "height" in {check.column for check in checks}
-    assert [each.found for each in find_causes(constant, table, checks)] == said
+    assert [each.found for each in causes_of(constant, table, checks)] == said

@@ -16,7 +16,7 @@ START = np.datetime64("2024-01-01", "us")
 
 def test_of_few_rows_all_are_chosen():
     times = START + np.arange(MOST_ROWS) * np.timedelta64(1, "s")
-    assert len(choose_rows({}, times)) == MOST_ROWS
+    assert len(choose_rows(content_keys({}, times))) == MOST_ROWS
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_of_few_rows_all_are_chosen():
 @pytest.mark.parametrize("step", [0, 1, 3600])
 def test_about_as_many_as_wanted_are_chosen_whatever_the_rows_hold(numbers, step):
     times = START + np.arange(100_000) // 7 * np.timedelta64(step, "s")
-    rows = choose_rows(numbers, times)
+    rows = choose_rows(content_keys(numbers, times))
     assert abs(len(rows) - MOST_ROWS) < 5 * np.sqrt(MOST_ROWS)
     # Rows in an order fall in step with every n-th one: here each of 20 has its share.
     shares = np.bincount(rows % 20, minlength=20) / len(rows)
@@ -48,7 +48,7 @@ def test_the_same_rows_are_chosen_in_any_order():
     moved = {name: values[order] for name, values in numbers.items()}
 
     def chosen(table, at):
-        rows = choose_rows(table, at)
+        rows = choose_rows(content_keys(table, at))
         return sorted(
             np.stack([at[rows].astype(float), *(v[rows] for v in table.values())]).T.tolist()
         )

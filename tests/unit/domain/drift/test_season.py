@@ -57,7 +57,9 @@ def days_of(since, until):
 
 
 def drifted(profile, table, since, until):
-    found = check_in_season(profile, table, days_of(since, until), least_rows=100)
+    found = check_in_season(
+        profile, count_window(profile, table), days_of(since, until), least_rows=100
+    )
     return {(check.column, check.reason) for check in found if check.drifted}
 
 
@@ -106,7 +108,7 @@ def test_a_season_may_be_early_or_late_and_the_least_effect_counts(early):
     }
     least = {key: min(each[key] for each in effects.values()) for key in effects[0]}
 
-    found = check_in_season(SEASONAL, table, window, least_rows=100)
+    found = check_in_season(SEASONAL, count_window(SEASONAL, table), window, least_rows=100)
 
     assert {(each.column, each.reason): each.effect / each.floor for each in found} == least
     if early:
@@ -242,7 +244,9 @@ def nights(seed, step):
     found = {}
     for end in range(YEAR + 7, 3 * YEAR + 1):
         table = {"x": x[(end - 7) * ROWS : end * ROWS]}
-        checks = check_in_season(profile, table, days_of(end - 7, end), least_rows=100)
+        checks = check_in_season(
+            profile, count_window(profile, table), days_of(end - 7, end), least_rows=100
+        )
         found[end] = tuple(check for check in checks if check.drifted)
     confirmed = [
         end - YEAR - 100

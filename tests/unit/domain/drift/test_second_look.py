@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.drift.profiling.build import build_profile
+from modelyard.domain.drift.second_look.chosen_rows import content_keys, read_chosen
 from modelyard.domain.drift.second_look.findings import confirm_findings, look_again
 from modelyard.domain.drift.second_look.habits import effect_of, measure_habits
 from modelyard.domain.specs.contract import Column
@@ -34,11 +35,14 @@ BLOCKS = np.arange(len(TIMES)) // WEEK
 HABITS = build_profile(TRAINED, COLUMNS, BLOCKS, times=TIMES).habits
 
 
+def look(table, times, *, usual_rows, habits=HABITS):
+    keys = content_keys(table, times)
+    chosen = read_chosen(lambda _: iter([{**table, "at": times}]), COLUMNS, "at", keys)
+    return look_again(habits, chosen, usual_rows=usual_rows)
+
+
 def found(table, times, usual_rows=WEEK):
-    return {
-        (each.kind, each.columns)
-        for each in look_again(HABITS, table, COLUMNS, times, usual_rows=usual_rows)
-    }
+    return {(each.kind, each.columns) for each in look(table, times, usual_rows=usual_rows)}
 
 
 def changed(name, change, seed=1):
@@ -127,10 +131,7 @@ def test_of_training_with_few_blocks_no_habit_is_known():
 
 
 def test_what_is_confirmed_is_in_the_latest_window_and_enough_others():
-    (once,) = look_again(
-        HABITS, *[changed("temp", lambda v, r: r.permutation(v))[0]], COLUMNS,
-        changed("temp", lambda v, r: r.permutation(v))[1], usual_rows=WEEK,
-    )  # fmt: skip
+    (once,) = look(*changed("temp", lambda v, r: r.permutation(v)), usual_rows=WEEK)
     assert confirm_findings([(once,), (), (once,), (once,)], needed=3, of=4) == (once,)
     assert confirm_findings([(once,), (once,), (once,), ()], needed=3, of=4) == ()
     assert confirm_findings([(once,), (), (), (once,)], needed=3, of=4) == ()
@@ -156,7 +157,7 @@ def test_weeks_like_those_of_training_are_seldom_flagged_and_hardly_ever_confirm
         for week in range(12):
             rows = slice(week * WEEK, (week + 1) * WEEK)
             part = {name: values[rows] for name, values in table.items()}
-            looks.append(look_again(habits, part, COLUMNS, times[rows], usual_rows=WEEK))
+            looks.append(look(part, times[rows], usual_rows=WEEK, habits=habits))
             flagged += bool(looks[-1])
             confirmed += bool(confirm_findings(looks, needed=3, of=4))
             weeks += 1

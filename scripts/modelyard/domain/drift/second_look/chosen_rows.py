@@ -5,13 +5,15 @@ Every n-th row would fall in step with rows in an order, and another order would
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from modelyard.domain.drift.row_keys import Keys, mix_keys, row_keys
-from modelyard.domain.specs.column_values import Array, Floats
+from modelyard.domain.drift.second_look.habits import number_columns
+from modelyard.domain.specs.column_values import Array, Floats, ReadColumns, plain_array
 from modelyard.domain.specs.contract import Column
 
 MOST_ROWS = 5_000
@@ -72,9 +74,50 @@ def is_chosen(places: Keys, rows: npt.NDArray[np.int64] | int) -> npt.NDArray[np
     return chosen
 
 
-def choose_rows(numbers: Mapping[str, Floats], times: Array) -> npt.NDArray[np.intp]:
-    """The rows of a window that are looked at."""
-    if len(times) <= MOST_ROWS:
-        return np.arange(len(times))
-    keys = content_keys(numbers, times)
+def choose_rows(keys: Keys) -> npt.NDArray[np.intp]:
+    """The rows of a window that are looked at, by the content keys of all of them."""
+    if len(keys) <= MOST_ROWS:
+        return np.arange(len(keys))
     return np.flatnonzero(is_chosen(Places(np.sort(keys)).of(keys), len(keys)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenRows:
+    """The rows of a window that are looked at.
+
+    Args:
+        numbers: The number columns, NaN for null.
+        times: Each row's time.
+        of: The rows of the window, chosen or not.
+    """
+
+    numbers: Mapping[str, Floats]
+    times: Array
+    of: int
+
+
+def read_chosen(
+    read: ReadColumns, columns: Sequence[Column], timestamp: str, keys: Keys
+) -> ChosenRows:
+    """The rows of a window that are looked at.
+
+    Args:
+        read: Reads the window.
+        columns: The columns to watch.
+        timestamp: The column with each row's time.
+        keys: The content keys of all rows, in their order.
+    """
+    rows, done = choose_rows(keys), 0
+    parts: list[tuple[dict[str, Floats], Array]] = []
+    names = [column.name for column in columns if column.type in {"number", "integer"}]
+    for part in read([timestamp, *names]):
+        times = plain_array(part[timestamp])
+        own = rows[np.searchsorted(rows, done) : np.searchsorted(rows, done + len(times))] - done
+        numbers = number_columns(part, columns)
+        parts.append(({name: values[own] for name, values in numbers.items()}, times[own]))
+        done += len(times)
+    return ChosenRows(
+        numbers={name: np.concatenate([each[name] for each, _ in parts]) for name in names},
+        times=np.concatenate([times for _, times in parts]),
+        of=len(keys),
+    )

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelyard.domain.drift.second_look.chosen_rows import choose_rows
+from modelyard.domain.drift.second_look.chosen_rows import ChosenRows
 from modelyard.domain.drift.second_look.habits import (
     Habit,
     Kind,
     effect_of,
     measure_habits,
-    number_columns,
 )
-from modelyard.domain.specs.column_values import Array, Floats, Table
-from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.column_values import Floats
 
 _ROWS = (0.5, 2.0)  # of a usual block: distinct values grow slower than rows
 
@@ -41,30 +39,18 @@ class Finding:
 
 
 def look_again(
-    habits: Sequence[Habit],
-    table: Table,
-    columns: Sequence[Column],
-    times: Array,
-    *,
-    usual_rows: float,
+    habits: Sequence[Habit], chosen: ChosenRows, *, usual_rows: float
 ) -> tuple[Finding, ...]:
     """The habits that a window does not keep, the largest effect in units of its floor first.
 
     Args:
         habits: Of the training data.
-        table: The window.
-        columns: The columns to watch.
-        times: Shape (rows,): each row's time.
+        chosen: The rows of the window that are looked at.
         usual_rows: The rows of a usual block. A window of less than half or more than twice as many
             is not looked at for its values.
     """
-    if not habits:
-        return ()
-    numbers = number_columns(table, columns)
-    rows = choose_rows(numbers, times)
-    chosen = {name: values[rows] for name, values in numbers.items()}
-    found = measure_habits(chosen, times[rows])
-    is_usual = _ROWS[0] * usual_rows <= len(times) <= _ROWS[1] * usual_rows
+    found = measure_habits(chosen.numbers, chosen.times)
+    is_usual = _ROWS[0] * usual_rows <= chosen.of <= _ROWS[1] * usual_rows
     findings = []
     for habit in habits:
         now = found.get((habit.kind, habit.columns))

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from modelyard.domain.specs.column_values import Array, Floats, Table, read_column
+from modelyard.domain.specs.column_values import Array, Columns, Floats, plain_array, read_column
 from modelyard.domain.specs.contract import Column
 
 ALPHA = 0.01
@@ -80,10 +80,10 @@ def find_habits(measured: Sequence[Mapping[Key, Floats]]) -> tuple[Habit, ...]:
     return tuple(habits)
 
 
-def number_columns(table: Table, columns: Sequence[Column]) -> dict[str, Floats]:
+def number_columns(table: Columns, columns: Sequence[Column]) -> dict[str, Floats]:
     """The number columns as floats, NaN for null."""
     names = [column for column in columns if column.type in {"number", "integer"}]
-    return {each.name: read_column(each.type, table[each.name]).values for each in names}
+    return {n.name: read_column(n.type, plain_array(table[n.name])).values for n in names}
 
 
 def measure_habits(numbers: Mapping[str, Floats], times: Array) -> dict[Key, Floats]:

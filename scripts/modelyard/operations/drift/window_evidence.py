@@ -1,0 +1,146 @@
+"""What the windows of a feed show, counted while their rows are read, one window at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelyard.domain.drift.causes import find_causes
+from modelyard.domain.drift.column_checks import ColumnCheck, ColumnCounts
+from modelyard.domain.drift.detection import WindowTally, check_in_season
+from modelyard.domain.drift.feed_faults import RowsAgain, find_duplicates
+from modelyard.domain.drift.profile import Profile, in_season
+from modelyard.domain.drift.row_keys import KeyTally, row_keys
+from modelyard.domain.drift.second_look.chosen_rows import content_keys, read_chosen
+from modelyard.domain.drift.second_look.findings import Finding, look_again
+from modelyard.domain.drift.second_look.habits import number_columns
+from modelyard.domain.specs.column_values import Array, Columns, plain_array
+from modelyard.domain.specs.contract import Breach
+from modelyard.domain.specs.model import Model
+from modelyard.operations.drift.window_rows import Tally, WindowData, WindowRows, read_window
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowComparison:
+    """One window, with its checks if it was compared.
+
+    Args:
+        data: What its rows are.
+        checks: Every check of every column, the largest effect first; None without a comparison,
+            because of too few rows or a broken contract.
+        second_look: Habits of the training data that it does not keep.
+    """
+
+    data: WindowData
+    checks: tuple[ColumnCheck, ...] | None = None
+    second_look: tuple[Finding, ...] = ()
+
+    @property
+    def drifted(self) -> tuple[ColumnCheck, ...] | None:
+        """The checks that drifted; None without a comparison."""
+        if self.checks is None:
+            return None
+        return tuple(check for check in self.checks if check.drifted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenWindows:
+    """What the windows of a feed show together.
+
+    Args:
+        windows: The windows, oldest first.
+        again: Rows of the last window that earlier ones have.
+        duplicates: That rows of the last window are there twice.
+        causes: What the drift of the last window looks like.
+    """
+
+    windows: tuple[WindowComparison, ...]
+    again: RowsAgain
+    duplicates: tuple[Breach, ...] = ()
+    causes: tuple[Breach, ...] = ()
+
+
+def see_windows(model: Model, opened: Sequence[WindowRows], profile: Profile | None) -> SeenWindows:
+    """Read the windows, the last one first, and keep what they show and not their rows.
+
+    Args:
+        model: The model.
+        opened: The windows, oldest first.
+        profile: The reference, with columns of the contract alone; None to look at the contract
+            alone.
+    """
+    again, seen = RowsAgain(), SeenWindows(windows=(), again=RowsAgain())
+    for rows in reversed(opened):
+        if profile is None:
+            found = SeenWindows(windows=(WindowComparison(data=read_window(rows)),), again=again)
+        else:
+            found = _see_window(model, rows, profile, again, is_last=rows is opened[-1])
+        seen = SeenWindows(
+            windows=(*found.windows, *seen.windows),
+            again=again,
+            duplicates=seen.duplicates or found.duplicates,
+            causes=seen.causes or found.causes,
+        )
+    return seen
+
+
+def check_windows(
+    opened: Sequence[WindowRows], profile: Profile, least_rows: int
+) -> tuple[WindowComparison, ...]:
+    """The windows with their checks, where they have enough rows."""
+    windows = []
+    for rows in opened:
+        tally = WindowTally(profile)
+        data = read_window(rows, [tally])
+        checks = _check(profile, data, tally.counts(), least_rows)
+        windows.append(WindowComparison(data=data, checks=checks))
+    return tuple(windows)
+
+
+def _see_window(
+    model: Model, rows: WindowRows, profile: Profile, again: RowsAgain, *, is_last: bool
+) -> SeenWindows:
+    timestamp, watched = model.data.timestamp or "", {column.name for column in profile.columns}
+    columns = [column for column in model.data.columns if column.name in watched]
+
+    def times(part: Columns) -> Array:
+        return plain_array(part[timestamp])
+
+    tally, keys = WindowTally(profile), KeyTally(lambda part: row_keys(part, columns))
+    timed = KeyTally(lambda part: row_keys(part, columns, times=times(part)))
+    content = KeyTally(lambda part: content_keys(number_columns(part, columns), times(part)))
+    tallies: list[Tally] = [tally, keys]
+    if profile.habits:
+        tallies.append(content)
+    if is_last:
+        tallies.append(timed)
+    data = read_window(rows, tallies)
+    if data.breaches:
+        return SeenWindows(windows=(WindowComparison(data=data),), again=again)
+    again.add(keys.keys())
+    checks = _check(profile, data, tally.counts(), model.drift.least_rows)
+    found: tuple[Finding, ...] = ()
+    if checks is not None and profile.habits:
+        chosen = read_chosen(rows.read, columns, timestamp, content.keys())
+        usual = float(np.median(profile.block_rows)) if profile.block_rows else 0.0
+        found = look_again(profile.habits, chosen, usual_rows=usual)
+    window = WindowComparison(data=data, checks=checks, second_look=found)
+    if not is_last:
+        return SeenWindows(windows=(window,), again=again)
+    season = in_season(profile, data.days)
+    return SeenWindows(
+        windows=(window,),
+        again=again,
+        duplicates=tuple(find_duplicates(profile, timed.keys())),
+        causes=find_causes(season, tally.counts(), rows.read, window.drifted or ()),
+    )
+
+
+def _check(
+    profile: Profile, data: WindowData, counts: Sequence[ColumnCounts], least_rows: int
+) -> tuple[ColumnCheck, ...] | None:
+    if data.rows < least_rows or not data.is_whole:
+        return None
+    return check_in_season(profile, counts, data.days, least_rows=least_rows)
