@@ -115,9 +115,10 @@ def test_refuses_where_nothing_verified_is_there_to_go_back_to(yard):
 
     assert (said.code, said.out) == (3, "")
     assert said.err == (
-        "error: production has no release of m to go back to from v1: none was verified there, "
-        "or their versions are on hold\n"
-        "hint: modelyard promote production m VERSION\n"
+        "error: production has no release of m to go back to from v1: no other one was "
+        "verified there, or their versions are on hold\n"
+        "hint: modelyard promote production m VERSION, or, to have none there, modelyard rollback "
+        "production m --reason ... --remove\n"
     )
     assert yard.refs() == before
 
@@ -241,7 +242,20 @@ def test_refuses_to_remove_where_something_was_verified(yard):
 
     assert said.code == 3
     assert said.err == (
-        "error: canary has 2 verified releases of m; --remove is only for an environment without "
-        "any\n"
-        "hint: modelyard rollback canary m --reason ...\n"
+        "error: canary can go back to v1 of m, which was verified there; --remove is only for an "
+        "environment that cannot go back\n"
+        "hint: modelyard rollback canary m --reason ...; or first modelyard hold m v1 "
+        "--reason ...\n"
     )
+
+
+@pytest.mark.long
+def test_the_only_release_that_was_verified_is_removed_for_a_person_and_stays_away(yard):
+    said = run(
+        yard, "rollback", "production", MODEL, "--reason", "its labels were wrong", "--remove"
+    )
+    yard.rest()
+
+    assert (said.code, said.err) == (0, "")
+    assert yard.model_facts.holds["v1"].reason == "its labels were wrong"
+    assert f"environments/production/releases/{MODEL}.yaml" not in yard.paths("environments/")

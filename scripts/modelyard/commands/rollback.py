@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.argument("environment")
 @click.argument("model")
 @reason_option
-@click.option("--remove", is_flag=True, help="Remove the release, if none was ever verified there.")
+@click.option(
+    "--remove", is_flag=True, help="Remove the release, if there is no verified one to go back to."
+)
 @as_option
 @dry_run_option
 @pass_services

@@ -75,7 +75,7 @@ def decide_rollback(
     held = _with_hold(world, release, hold)
     action = None if remove else _way_back(held, where, release)
     if action is None:
-        _check_removable(world, release)
+        _check_removable(held, where, release)
         change = _removal(release, held.model_facts.holds[release.version])
     else:
         change = rollback_change(held, action, git=workspace.git)
@@ -161,22 +161,24 @@ def _way_back(held: World, where: Environment, release: Release) -> RollBack:
         promote = f"modelyard promote {where.name} {held.model} VERSION"
         raise Refused(
             f"{where.name} has no release of {held.model} to go back to from {release.version}: "
-            "none was verified there, or their versions are on hold",
-            # With every verified release on hold, only another version helps.
-            hint=promote if held.facts_of(where.name).verified else remove,
+            "no other one was verified there, or their versions are on hold",
+            # What was verified serves people, so a better version comes first.
+            hint=f"{promote}, or, to have none there, {remove}"
+            if held.facts_of(where.name).verified
+            else remove,
         )
     reason = f"{release.version} is on hold: {held.model_facts.holds[release.version].reason}"
     return RollBack(environment=where.name, version=release.version, target=target, reason=reason)
 
 
-def _check_removable(world: World, release: Release) -> None:
-    where = release.environment
-    verified = world.facts_of(where).verified
-    if verified:
+def _check_removable(held: World, where: Environment, release: Release) -> None:
+    target = rollback_target(held, where, release)
+    if target is not None:
         raise Refused(
-            f"{where} has {len(verified)} verified releases of {world.model}; --remove is only for "
-            f"an environment without any",
-            hint=f"modelyard rollback {where} {world.model} --reason ...",
+            f"{where.name} can go back to {target.release.version} of {held.model}, which was "
+            "verified there; --remove is only for an environment that cannot go back",
+            hint=f"modelyard rollback {where.name} {held.model} --reason ...; or first "
+            f"modelyard hold {held.model} {target.release.version} --reason ...",
         )
 
 
@@ -186,7 +188,8 @@ def _removal(release: Release, hold: Hold) -> Change:
     body = (
         f"**{where}** has {version} (`{short_digest(release.artifact)}`): "
         f"{escape_markdown(hold.reason)}.\n\n"
-        f"No release of {model} was ever verified there, so {where} has none after this. "
+        f"There is no other verified release of {model} to go back to, so {where} has none after "
+        "this. "
         f"`modelyard unhold {model} {version}` allows the version again.\n"
     )
     return Change(
@@ -217,7 +220,7 @@ def _merge_removal(workspace: Workspace, rollback: Rollback, report: Report) -> 
     """Propose the removal for the person who asked, and merge it at once."""
     change, by = rollback.change, rollback.hold.by
     pull = workspace.services.pulls.propose(change, requester=Person.named(by))
-    why = f"{by} removes it: no release was ever verified there"
+    why = f"{by} removes it: there is no verified release to go back to"
     commit = merge_at_once(workspace, pull, why=why)
     report(f"#{pull.number} merged as {commit[:10]}: {change.title}")
 

@@ -50,7 +50,7 @@ class Rollback:
     Args:
         environment: Where.
         reason: Why, for the hold.
-        remove: Leave no release there; only where none was ever verified.
+        remove: Leave no release there; only where there is no verified one to go back to.
     """
 
     environment: str | None = None
