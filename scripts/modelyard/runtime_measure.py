@@ -113,7 +113,7 @@ def installed_distributions(folders: Sequence[str]) -> dict[str, str]:
         for name in names:
             if name.endswith(_INFO):
                 distribution, _, version = name.removesuffix(_INFO).rpartition("-")
-                found.setdefault(_normalized(distribution), version)
+                found.setdefault(normalized_name(distribution), version)
     return found
 
 
@@ -126,14 +126,14 @@ def unmet_pins(lock: str, found: Mapping[str, str]) -> Iterator[str]:
     # Here, because `serve --help` needs none of it.
     from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
 
-    for line in _requirements(lock):
+    for line in requirement_lines(lock):
         try:
             wanted = Requirement(line)
         except InvalidRequirement as error:
             raise CannotAnswer(f"a lock has a line that pins nothing: {line!r}") from error
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue
-        version = found.get(_normalized(wanted.name))
+        version = found.get(normalized_name(wanted.name))
         pin = str(wanted.specifier).removeprefix("==") or wanted.url or "a version"
         if version is None:
             yield f"{wanted.name} is missing, pinned {pin}"
@@ -141,13 +141,14 @@ def unmet_pins(lock: str, found: Mapping[str, str]) -> Iterator[str]:
             yield f"{wanted.name} is {version}, pinned {pin}"
 
 
-def _requirements(lock: str) -> Iterator[str]:
-    """The requirements of a lock without hashes, comments and options."""
+def requirement_lines(lock: str) -> Iterator[str]:
+    """The requirements of a lock, or of wishes, without hashes, comments and options."""
     for line in lock.replace("\\\n", " ").splitlines():
         text = re.split(r"(?:^|\s)(?:#|--hash=)", line, maxsplit=1)[0].strip()
         if text and not text.startswith("-"):
             yield text
 
 
-def _normalized(name: str) -> str:
+def normalized_name(name: str) -> str:
+    """The name of a distribution as its index compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()

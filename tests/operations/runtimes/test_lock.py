@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.runtimes import lock as locks
-from modelyard.operations.runtimes.lock import extra_requirements, lock_model
+from modelyard.operations.runtimes.lock import extra_requirements, lock_model, refuse_unlocked
 from runtimes import borrowing_lock, offline_uv
 
 WISHES, LOCK = "models/m/trainer/requirements.in", "models/m/trainer/requirements.lock"
@@ -80,3 +80,41 @@ def test_the_platforms_lock_has_what_serving_needs():
     for wish in (*extra_requirements("serving"), *extra_requirements("sklearn")):
         name = re.split("[<>=]", wish)[0]
         assert re.search(rf"^{name}==", lock, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ("borrowed==2.0", "asks for borrowed==2.0, {lock} has borrowed 1.0"),
+        ("borrowed\nother[x]>=3", "asks for other[x]>=3, {lock} has none"),
+    ],
+)
+def test_a_wish_that_was_not_locked_is_refused(root, wish, said):
+    (root / WISHES).write_text("borrowed\n")
+    lock_model(root, "m")
+    refuse_unlocked(root, "m")
+    (root / WISHES).write_text(f"{wish}\n")
+    with pytest.raises(Refused) as refused:
+        refuse_unlocked(root, "m")
+    assert refused.value.message == f"{WISHES} {said.format(lock=LOCK)}"
+    assert refused.value.hint == "modelyard runtime lock m"
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    ["", "# none\n", "-r more.in\n./wheels/a.whl\n", "other; sys_platform == 'none'\n",
+     "other @ https://example.org/other-1.0-py3-none-any.whl\n"],
+)  # fmt: skip
+def test_what_cannot_be_compared_with_a_lock_is_left_to_uv(root, wishes):
+    (root / WISHES).write_text(wishes)
+    refuse_unlocked(root, "m")
+
+
+def test_a_model_without_wishes_needs_no_lock(root):
+    refuse_unlocked(root, "m")
+
+
+def test_wishes_without_a_lock_are_refused(root):
+    (root / WISHES).write_text("borrowed\n")
+    with pytest.raises(Refused, match=f"asks for borrowed, {LOCK} has none"):
+        refuse_unlocked(root, "m")

@@ -6,14 +6,17 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import requires
 from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
 
 from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.runtimes.environments import run_uv
 from modelyard.domain.specs.paths import PLATFORM_LOCK, trainer_lock, trainer_wishes
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.runtime_measure import normalized_name, requirement_lines
 
 SERVING, PLATFORM_MODELS = "serving", "sklearn"
 """The extras of modelyard: what every runtime needs, and what the platform's own has besides."""
@@ -47,6 +50,40 @@ def lock_model(root: Path, model: str, *, upgrade: bool = False) -> str:
     return _compile(
         root / trainer_lock(model), trainer_wishes(model), text.splitlines(), upgrade=upgrade
     )
+
+
+def refuse_unlocked(root: Path, model: str) -> None:
+    """Refuse wishes that are not in the model's lock: it would be trained without them.
+
+    Raises:
+        Refused: The lock is missing, or has another version than a wish admits.
+    """
+    wishes, lock = root / trainer_wishes(model), root / trainer_lock(model)
+    wanted = wishes.read_text(encoding="utf-8") if wishes.is_file() else ""
+    locked = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    found = {
+        normalized_name(pin.name): str(pin.specifier).removeprefix("==") for pin in _applied(locked)
+    }
+    for wish in _applied(wanted):
+        version = found.get(normalized_name(wish.name))
+        fits = version is not None and wish.specifier.contains(version, prereleases=True)
+        if not fits and not wish.url:
+            raise Refused(
+                f"{trainer_wishes(model)} asks for {wish}, {trainer_lock(model)} has "
+                f"{f'{wish.name} {version}' if version else 'none'}",
+                hint=f"modelyard runtime lock {model}",
+            )
+
+
+def _applied(text: str) -> Iterator[Requirement]:
+    """The requirements of a file that apply here; what uv reads besides is left out."""
+    for line in requirement_lines(text):
+        try:
+            found = Requirement(line)
+        except InvalidRequirement:  # such as the path of a wheel
+            continue
+        if found.marker is None or found.marker.evaluate():
+            yield found
 
 
 def lock_platform(root: Path, *, upgrade: bool = False) -> str:

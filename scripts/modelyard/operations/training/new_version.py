@@ -24,6 +24,7 @@ from modelyard.domain.specs.version import (
 )
 from modelyard.errors import Refused
 from modelyard.operations.runtimes.built import find_image
+from modelyard.operations.runtimes.lock import refuse_unlocked
 from modelyard.operations.services import repository_of
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.pins import pin_committed, pin_files, refuse_changed
@@ -65,6 +66,7 @@ def compose_version(
     """
     for name in held_out:
         catalog.require_held_out(model, name, where="the checkout")
+    refuse_unlocked(root, model)
     code, runtime = pin_committed(Git(root), model, base=base.runtime if base else None)
     if found := image or runtime.image or _own_image(root, model, runtime):
         runtime = replace(runtime, image=found)
