@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -28,7 +29,14 @@ from modelyard.adapters.store.tables import (
 )
 from modelyard.domain.specs.contract import Column, find_breaches
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.model import DataContract, MissingLabels, Target, Task
+from modelyard.domain.specs.model import (
+    DataContract,
+    MissingLabels,
+    Output,
+    OutputKind,
+    Target,
+    Task,
+)
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.rows import LabelledRows, PinnedRows, refuse_breaches
 from modelyard.operations.training.seen_rows import RowKeys
@@ -232,3 +240,27 @@ def test_truths_are_no_numbers_whichever_file_they_are_behind(tmp_path):
     for files in ([ROWS, truths], [truths, ROWS], [truths]):
         with pytest.raises(Refused, match=r"column x \(type\): expected number, found "):
             made_of(tmp_path, PLAIN, *files).check()
+
+
+def test_labels_of_no_class_are_refused_before_anything_is_trained(tmp_path):
+    output = Output(name="o", kind=OutputKind.CLASS, primary=True, classes=("a", "c"))
+    target = Target(column="who", missing=MissingLabels.EXCLUDE)
+    model = replace(PLAIN, task=Task.MULTICLASS, target=target, outputs=(output,))
+    more = ROWS.assign(who=["b", None] * (len(ROWS) // 2) + ["a"] * (len(ROWS) % 2))
+    rows = LabelledRows(made_of(tmp_path, model, ROWS.assign(who="a"), more), model)
+    with pytest.raises(Refused) as refused:
+        rows.check()
+    assert refused.value.message == (
+        f"rows: the labels 'b' ({len(ROWS) // 2} rows) are no class of outputs in model.yaml, "
+        "which has a, c"
+    )
+
+
+def test_whole_numbers_are_classes_also_where_a_part_has_a_null(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_parts, "PART_ROWS", 1)
+    output = Output(name="o", kind=OutputKind.CLASS, primary=True, classes=("1", "2"))
+    model = replace(PLAIN, task=Task.MULTICLASS, target=Target(column="x"), outputs=(output,))
+    numbers = ROWS.assign(x=[1.0, None, *[2.0] * (len(ROWS) - 2)])
+    rows = LabelledRows(made_of(tmp_path, model, numbers), model)
+    rows.check()
+    assert (rows.rows, rows.unlabelled) == (len(ROWS) - 1, 1)

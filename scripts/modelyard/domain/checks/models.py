@@ -260,6 +260,10 @@ def _label_faults(model: Model) -> Iterator[tuple[str, str]]:
                 yield field, f"only a binary label has {field}; the task is {model.task}"
     if column is None:
         return
+    if model.task is Task.MULTICLASS:
+        classes = (each for output in model.outputs if output.primary for each in output.classes)
+        for each in (each for each in classes if not _has_level(column, each)):
+            yield "column", f"the class {each} is no level of column {column.name}"
     # `above` compares, and a regression predicts, so both need a number.
     is_number = target.above is not None or model.task is Task.REGRESSION
     if is_number and column.type not in _NUMERIC:

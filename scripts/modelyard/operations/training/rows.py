@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from modelyard.adapters.store.parts_check import PartsCheck
 from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import (
     CLUSTER,
+    LABEL,
     clusters_of,
     columns_of,
     finest_time,
@@ -22,7 +24,7 @@ from modelyard.adapters.store.written_rows import Layout, write_rows
 from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
-from modelyard.domain.specs.model import DataContract, Model
+from modelyard.domain.specs.model import DataContract, MissingLabels, Model, Task
 from modelyard.domain.specs.version import DataFile, ModelVersion
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.services import repository_of
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+
+_SHOWN = 5
 
 
 class PinnedRows:
@@ -52,7 +57,7 @@ class PinnedRows:
         *,
         what: str,
     ) -> None:
-        self.files, self._model, self._what = files, model, what
+        self.files, self._model, self.what = files, model, what
         self._spans = None if model.data.timestamp is None else spans
 
     def parts(self) -> Iterator[pd.DataFrame]:
@@ -81,14 +86,14 @@ class PinnedRows:
         check = PartsCheck(self._model.data.columns)
         for file in self.files:
             # File by file: joined with others, a column that one lacks would be full of nulls.
-            refuse_breaches(file.breaches, f"{self._what} {file.uri}")
+            refuse_breaches(file.breaches, f"{self.what} {file.uri}")
             for part in file.parts():
                 within = self._within(part)
                 check.add(part if whole_files else within)
                 if see is not None and not check.has_misfits:
                     see(part, within)
         spans = None if whole_files else self._spans
-        refuse_breaches(check.breaches(lambda name: self._column(name, spans)), self._what)
+        refuse_breaches(check.breaches(lambda name: self._column(name, spans)), self.what)
 
     def _within(self, part: pd.DataFrame) -> pd.DataFrame:
         if self._spans is None:
@@ -123,11 +128,31 @@ class LabelledRows:
         self._layout, self._are_whole = Layout(), True
         self._finest: np.datetime64 | None = None
         self._clusters: set[str] = set()
+        self._labels: Counter[object] = Counter()
         self.rows = self.unlabelled = 0
 
     def check(self, *, whole_files: bool = False) -> None:
         """Refuse rows that break the contract, and look at the others; see `PinnedRows.check`."""
         self._rows.check(self._see, whole_files=whole_files)
+        if self._labels:
+            self._refuse_strange_labels()
+
+    def _refuse_strange_labels(self) -> None:
+        """Raise for labels of no class: no model could be trained or scored on them."""
+        import pandas as pd
+
+        found = pd.DataFrame({self._model.target.column: list(self._labels)})
+        labels = with_labels(found, self._model, are_whole=self._are_whole)[0][LABEL].tolist()
+        rows = dict(zip(labels, self._labels.values(), strict=True))
+        classes = self._model.primary.classes
+        if strange := [label for label in rows if label not in classes]:
+            names = ", ".join(map(repr, strange[:_SHOWN]))
+            more = f" and {len(strange) - _SHOWN:,} more" if len(strange) > _SHOWN else ""
+            count = sum(rows[label] for label in strange)
+            raise Refused(
+                f"{self._rows.what}: the labels {names}{more} ({count:,} rows) are no class of"
+                f" outputs in model.yaml, which has {', '.join(classes)}"
+            )
 
     def _see(self, part: pd.DataFrame, within: pd.DataFrame) -> None:
         import numpy as np
@@ -136,6 +161,11 @@ class LabelledRows:
         self._layout.see_types(part.drop(columns=[self._model.target.column]))
         self._are_whole = self._are_whole and has_whole_targets(within, self._model)
         frame, unlabelled = with_labels(within, self._model)
+        if self._model.task is Task.MULTICLASS and self._model.primary.classes:
+            target = self._model.target
+            is_left_out = target.missing is MissingLabels.EXCLUDE
+            counted = within[target.column].value_counts(dropna=is_left_out)
+            self._labels.update(dict(zip(counted.index.tolist(), counted.tolist(), strict=True)))
         self.rows += len(frame)
         self.unlabelled += unlabelled
         if self._cluster in frame.columns and frame[self._cluster].dtype.kind == "M":

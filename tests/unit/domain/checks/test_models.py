@@ -167,6 +167,20 @@ def test_refuses_a_label_that_cannot_be_read(target: Target, message: str):
     assert [found for _, _, found in said(catalog)] == [message]
 
 
+def test_a_class_that_is_no_level_of_the_label_is_named():
+    classes = ("AA", "DL", "UAA")
+    catalog = with_model(
+        task=Task.MULTICLASS,
+        target=Target(column="carrier"),
+        outputs=(Output(name="kind", kind=OutputKind.CLASS, primary=True, classes=classes),),
+        gate=GatePolicy(metric="log_loss", margin=0.1),
+    )
+    levels = next(c.levels for c in MODEL.data.columns if c.name == "carrier")
+    wanted = [f"the class {each} is no level of column carrier" for each in classes
+              if each not in levels]  # fmt: skip
+    assert [told for rule, _, told in said(catalog) if rule == "label-is-defined"] == wanted
+
+
 def test_only_a_binary_label_has_a_rule():
     catalog = with_model(
         task=Task.REGRESSION,
