@@ -196,6 +196,7 @@ def test_a_signature_that_does_not_agree_with_the_contract_is_refused(copy: Arti
     path = folder / "serving.json"
     document = json.loads(path.read_text())
     document["inputs"][1]["nullable"] = True
+    document["inputs"][0]["type"] = "boolean"
     path.write_text(json.dumps(document))
     expected = "column minute is long in the signature and nullable integer in the contract"
     with pytest.raises(Refused, match=expected):

@@ -63,3 +63,12 @@ def test_a_file_that_is_cut_off_is_the_versions_fault_and_named(tmp_path: Path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(Exception, match=r"model\.skops: is not a skops file"):
         load_predictor(copy, artifact_digest(copy), TRUSTED)
+
+
+def test_a_runtime_without_skops_opens_models_of_other_formats():
+    code = (
+        "import sys; sys.modules['skops'] = None\n"
+        "from modelyard.serving.formats.skops_file import import_skops_early\n"
+        "import_skops_early(); print('skops.io' in sys.modules)"
+    )
+    assert run(code).strip() == "False"

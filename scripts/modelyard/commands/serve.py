@@ -153,9 +153,9 @@ def serve(
 
             measure_runtime(lock, lock_file)
         if "skops" in formats:
-            from modelyard.serving.formats.skops_file import import_skops
+            from modelyard.serving.formats.skops_file import import_skops_early
 
-            import_skops()
+            import_skops_early()
         from modelyard.adapters.processes.bounded_log import bound_own_output
         from modelyard.serving.server import Settings, serve_model, serve_workers
 

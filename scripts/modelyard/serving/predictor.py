@@ -8,6 +8,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Task
 from modelyard.domain.specs.times import DEFAULT_ZONE, clock_time, find_zone, parse_time
 from modelyard.errors import CannotAnswer, Refused, VersionFault
@@ -49,6 +50,7 @@ _DTYPES = {
 _SCHEMA_ERROR = "INVALID_PARAMETER_VALUE"
 _NANOSECONDS = ("1678-01-01", "2261-12-31")
 _BINARY_COLUMNS = 2
+_SHOWN = 5
 _PROBABILITIES = (
     'log a classifier of scikit-learn with pyfunc_predict_fn="predict_proba", or train with an'
     " objective that gives probabilities, such as binary:logistic or multi:softprob"
@@ -217,15 +219,24 @@ def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> 
             f"artifact {folder}: the signature asks for {', '.join(types)}; serving.json describes"
             f" {', '.join(names)}"
         )
-    for column in serving.inputs:
-        kind, can_be_null = types[column.name], column.nullable and column.default is None
-        if kind not in _TYPES[column.type] or (can_be_null and kind in _WITHOUT_NULL):
-            null = "nullable " if can_be_null else ""
-            raise Refused(
-                f"artifact {folder}: column {column.name} is {kind} in the signature and {null}"
-                f"{column.type} in the contract",
-                hint="use double in the signature for numeric columns that may be null",
-            )
+    faults = [fault for column in serving.inputs if (fault := _type_fault(column, types))]
+    if faults:
+        more = f"; {len(faults) - _SHOWN} more columns" if len(faults) > _SHOWN else ""
+        raise Refused(
+            f"artifact {folder}: {'; '.join(faults[:_SHOWN])}{more}",
+            hint="use double in the signature for numeric columns that may be null",
+        )
+
+
+def _type_fault(column: Column, types: Mapping[str, str]) -> str:
+    """How the signature's type of a column breaks the contract; empty if it does not."""
+    kind, can_be_null = types[column.name], column.nullable and column.default is None
+    if kind in _TYPES[column.type] and not (can_be_null and kind in _WITHOUT_NULL):
+        return ""
+    null = "nullable " if can_be_null else ""
+    return (
+        f"column {column.name} is {kind} in the signature and {null}{column.type} in the contract"
+    )
 
 
 def columns_of(frame: pd.DataFrame) -> dict[str, Values]:

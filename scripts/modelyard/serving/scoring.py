@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.errors import CannotAnswer, Refused, StepCrash, VersionFault, YardError
 from modelyard.runtime_measure import Measured, measure_runtime
-from modelyard.serving.formats.skops_file import import_skops
+from modelyard.serving.formats.skops_file import import_skops_early
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +143,7 @@ def _score_all(order: Order, number: int, model: ModelFile) -> dict[int, Failure
 
 def _open(model: ModelFile) -> Predictor:
     if "skops" in model.formats:
-        import_skops()
+        import_skops_early()
     from modelyard.serving.predictor import load_predictor  # noqa: PLC0415 - as above
 
     return load_predictor(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 _SEARCHED = ("numpy", "scipy.special")
@@ -25,6 +26,15 @@ def import_skops() -> Any:
     import skops.io  # noqa: PLC0415 - as above
 
     return skops.io
+
+
+def import_skops_early() -> None:
+    """Import it before anything else does, where the runtime has it.
+
+    A model's own runtime has what its lock names: a model of another format needs no skops.
+    """
+    if find_spec("skops") is not None:
+        import_skops()
 
 
 def load_skops(file: str, trusted: Sequence[str]) -> Any:
