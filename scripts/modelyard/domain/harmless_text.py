@@ -32,6 +32,26 @@ def harmless_line(text: str) -> str:
     return _cut("".join(map(_visible, text)))
 
 
+def last_lines(text: str, lines: int) -> str:
+    """The end of what a program printed, as one line that is shown whole.
+
+    What a program ended with comes last, so it is the beginning that is left out.
+    """
+    kept: list[str] = []
+    room = LONGEST_LINE // 2  # the rest is for the message that this is a part of
+    for line in reversed(text.strip().splitlines()[-lines:]):
+        # Python marks the place in the line above.
+        if not line.strip(" ^~"):
+            continue
+        if len(line) > room:
+            if not kept:
+                kept.append(f"... {line[-room:]}")
+            break
+        kept.append(line)
+        room -= len(line)
+    return " | ".join(reversed(kept))
+
+
 def harmless_lines(text: str, *, most: int | None = LONGEST_LINE) -> str:
     """Text from outside with its lines and blanks; each control character becomes a `\ufffd`.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from modelyard.adapters.processes.start import run_command
+from modelyard.domain.harmless_text import last_lines
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.runtime_measure import (
     LOCK_FILE,
@@ -252,8 +253,7 @@ def run_uv(arguments: Sequence[str], *, log: Path, environment: Mapping[str, str
     except TimeoutError as error:
         raise CannotAnswer(f"uv {arguments[0]} took more than {BUILD_SECONDS} s") from error
     if code:
-        lines = log.read_text(errors="replace").strip().splitlines()
-        said = " | ".join(line.strip() for line in lines[-_LAST_LINES:])
+        said = last_lines(log.read_text(errors="replace"), _LAST_LINES)
         raise CannotAnswer(f"uv {' '.join(arguments[:2])} ended with exit code {code}: {said}")
 
 

@@ -15,6 +15,7 @@ from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.domain.artifact_formats import CODE_FORMATS
+from modelyard.domain.harmless_text import last_lines
 from modelyard.domain.isolation import Unisolated
 from modelyard.domain.specs.model import Model, Task
 from modelyard.errors import CannotAnswer, Refused
@@ -181,8 +182,8 @@ def _read_result(
 ) -> Scored:
     out = folder / "out"
     if code:
-        lines = (folder / "log").read_text(errors="replace").strip().splitlines()
-        said = " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
+        log = (folder / "log").read_text(errors="replace")
+        said = last_lines(log, _LAST_LINES) or "it said nothing"
         raise CannotAnswer(f"scoring ended with exit code {code}: {said}")
     places = [(one, other) for one in range(artifacts) for other in range(len(shapes))]
     # What a model runs when it is opened can write here, so nothing is believed to be well-formed.

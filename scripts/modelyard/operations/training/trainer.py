@@ -13,6 +13,7 @@ from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.isolation.task import Ended, Limits
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.artifact_digest import artifact_files
+from modelyard.domain.harmless_text import last_lines
 from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.specs.model import UNIX_SOCKETS, Trainer
 from modelyard.errors import Refused
@@ -26,6 +27,7 @@ from modelyard.operations.runtimes.closed_in import (
 from modelyard.operations.training.job import TRAINER, Job, count_threads
 
 LAST_LINES = 12
+_SHOWN = 5
 LOG = "trainer.log"
 KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 MEMORY = 4 * 2**30
@@ -142,12 +144,21 @@ def check_trained(job: Job, trained: Trained, folder: Path) -> None:
     if ended.exit_code == _OUT_OF_MEMORY and trained.killed:
         raise job.refuse(_out_of_memory(ended))
     if ended.exit_code != 0:
-        last = " | ".join(output.strip().splitlines()[-LAST_LINES:]) or "it had no output"
+        last = last_lines(output, LAST_LINES) or "it had no output"
         hint = _CLOSED_IN_HINT if any(word in last for word in _CLOSED_IN) else None
         raise job.refuse(f"the trainer ended with exit code {ended.exit_code}: {last}", hint=hint)
     _refuse_links(job, folder / "out" / "model")
     if not (folder / "out" / "model" / "MLmodel").is_file():
-        raise job.refuse("the trainer left no MLflow model in out/model")
+        raise job.refuse(
+            f"the trainer left no MLflow model in out/model: {_describe_left(folder / 'out')}",
+            hint="write the model to the folder `model` of what --out names",
+        )
+
+
+def _describe_left(out: Path) -> str:
+    # The trainer may have put a link to another folder there.
+    left = [] if out.is_symlink() else sorted(path.name for path in out.glob("*"))
+    return f"it left {', '.join(left[:_SHOWN])} beside it" if left else "it left no file"
 
 
 def limits_of(trainer: Trainer) -> Limits:

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from modelyard.domain.harmless_text import LONGEST_LINE, last_lines
+
+
+def test_the_last_lines_are_kept_without_the_marks_of_a_traceback():
+    text = "one\n  File x\n    call()\n    ^^^^^^\nValueError: no\n"
+    assert last_lines(text, 4) == "  File x |     call() | ValueError: no"
+    assert last_lines("\n", 4) == ""
+
+
+def test_of_long_lines_the_last_ones_are_kept():
+    text = "\n".join(f"{'x' * 600} {number}" for number in range(9))
+    assert last_lines(text, 9) == f"{'x' * 600} 8"
+    end = last_lines("a\n" + "b" * 9000 + " the reason", 9)
+    assert end.startswith("... b")
+    assert end.endswith("b the reason")
+    assert len(end) < LONGEST_LINE
