@@ -88,7 +88,7 @@ def _write_yard(directory: Path, wheel: Path | None, *, dry_run: bool) -> None:
     there = quote(str(directory))
     forge = quote(f"../{directory.name.strip('.') or 'forge'}.git")  # also for the folders . and ..
     print_line(f"  next: cd {there} && git init -b main && git add --all && git commit -m Yard")
-    print_line(f"  a forge, if it has none yet: git init --bare {forge}")
+    print_line(f"  a forge, if it has none yet: git init --bare -b main {forge}")
     print_line(f"  then: git remote add origin {forge} && git push -u origin main")
 
 

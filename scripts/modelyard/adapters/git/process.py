@@ -239,7 +239,7 @@ def _hint_of_no_remote(message: str) -> str | None:
     name = found["name"]
     return (
         f"this checkout has no remote {name}; with a forge: git remote add {name} URL; without "
-        f"one, a folder is enough: git init --bare ../forge.git && "
+        f"one, a folder is enough: git init --bare -b main ../forge.git && "
         f"git remote add {name} ../forge.git && git push {name} main"
     )
 
