@@ -205,6 +205,11 @@ def test_reports_every_problem_of_a_file_with_its_line():
         (b"", 1, "is empty"),
         (b"# only a remark\n", 1, "is empty"),
         (b"a:\n\t- 1\n", 2, "is not YAML: found character that cannot start any token"),
+        (
+            b"a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> x\n",
+            2,
+            "has an unsettled merge conflict: edit it, then git add it",
+        ),
         (b"a: 1\nb: c: d\n", 2, "is not YAML: mapping values are not allowed in this context"),
         (b"a: 1\nb: \xff\n", 2, "is not readable text: invalid leading UTF-8 octet"),
         (b"a: \x1b[2J\n", 1, "is not readable text: control characters are not allowed"),

@@ -38,6 +38,8 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """JSON's numbers and no others: `0o17`, `1_000`, `.5`, `12:30` and `.inf` are text."""
 
 _CHECK = "yaml"
+_CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
+"""Where Git left two versions of a part, one below the other."""
 # A key that starts with one of these is text, unless it is one of _WORDS.
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _NUMBER_STARTS = frozenset("-0123456789")
@@ -226,7 +228,10 @@ def _line(event: Any) -> int:
 
 
 def _syntax(error: yaml.YAMLError, text: bytes) -> tuple[str, int]:
-    """The message of libyaml and the line it is about."""
+    """What is wrong with the text, in libyaml's words, and the line it is about."""
+    if found := _CONFLICT.search(text):
+        line = text[: found.start()].count(b"\n") + 1
+        return "has an unsettled merge conflict: edit it, then git add it", line
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         context = f" ({error.context})" if error.context else ""

@@ -28,7 +28,6 @@ _SAMPLE = 200
 _FIRST_ROWS = 20
 _WHOLE = r"^\s*[+-]?[0-9]+\s*$"
 _LEADING_ZERO = r"^\s*[+-]?0[0-9]+\s*$"
-_OTHER_DATE = re.compile(r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(\s.*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,8 +285,7 @@ def _describe(name: str, kind: ColumnType, fit: _Fit, values: pa.ChunkedArray) -
     if kind == "category":
         levels = fit.levels
         is_code = bool(levels) and all(re.fullmatch(r"\d+", level) for level in levels)
-        return _with(facts, distinct=len(levels), levels=levels, is_code=is_code,
-                     fault=_date_fault(levels))  # fmt: skip
+        return _with(facts, distinct=len(levels), levels=levels, is_code=is_code)
     known = fit.numbers[~np.isnan(fit.numbers)]
     distinct = len(np.unique(known))
     if kind == "integer":  # two whole numbers beyond 2**53 may be one float
@@ -326,12 +324,3 @@ def _with(facts: ColumnFacts, **changed: Any) -> ColumnFacts:
     from dataclasses import replace
 
     return replace(facts, **changed)
-
-
-def _date_fault(levels: Mapping[str, int]) -> str:
-    head = list(levels)[:_SAMPLE]
-    if head and all(_OTHER_DATE.fullmatch(level) for level in head):
-        return (
-            f"dates such as {head[0]!r}? Only ISO 8601 is read as a time: write them as 2026-01-31"
-        )
-    return ""

@@ -14,7 +14,7 @@ PROTOCOLS = ("file", "s3", "gs", "https")
 """Protocols that outlive the process, unlike `memory:`."""
 
 _LEAVES = "leaves its folder with `..`"
-_WRITE_RELATIVE = "write it relative to `data` of modelyard.yaml"
+_WRITE_RELATIVE = "copy the file below `data` of modelyard.yaml and write its path from there"
 
 
 def uris_are_allowed(catalog: Catalog) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -87,9 +88,11 @@ def refuse_uncommitted(git: Git, paths: Iterable[str]) -> None:
     out = git.run("status", "--porcelain", "-z", "--untracked-files=all", "--", *paths).stdout
     changed = sorted(row[3:].decode(errors="replace") for row in out.split(b"\0") if row[3:])
     if changed:
+        it = "it" if len(changed) == 1 else "them"
         raise Refused(
             f"{', '.join(changed)}: changed and not committed, so it cannot be pinned",
-            hint=f"git add {changed[0]} && git commit, or git restore it; then run this again",
+            hint=f"git add {shlex.join(changed)} && git commit, or git restore {it};"
+            " then run this again",
         )
 
 

@@ -23,7 +23,8 @@ from unit.domain.checks.small_catalog import (
     with_training,
 )
 
-LEAVES = "leaves its folder with `..`: write it relative to `data` of modelyard.yaml"
+COPY = "copy the file below `data` of modelyard.yaml and write its path from there"
+LEAVES = f"leaves its folder with `..`: {COPY}"
 
 
 @pytest.mark.parametrize(
@@ -38,8 +39,14 @@ LEAVES = "leaves its folder with `..`: write it relative to `data` of modelyard.
         ("a/../../b", LEAVES),
         ("s3://bucket/../b", "leaves its folder with `..`"),
         ("a\\..\\b", LEAVES),
-        ("/etc/passwd", "is a path of one machine: write it relative to `data` of modelyard.yaml"),
-        ("~/x", "is a path of one machine: write it relative to `data` of modelyard.yaml"),
+        (
+            "/etc/passwd",
+            f"is a path of one machine: {COPY}",
+        ),
+        (
+            "~/x",
+            f"is a path of one machine: {COPY}",
+        ),
         ("a/*.parquet", "has a wildcard: a pin is of one file"),
         (
             "https://ada:secret@example.org/x",
@@ -62,10 +69,7 @@ def test_accepts_a_plain_address(uri: str):
     assert said(with_training(files=(DataFile(uri=uri, sha256=ONE),))) == []
 
 
-ONE_MACHINE = (
-    "is a path of one machine: write it relative to `data` of modelyard.yaml, or list its folder "
-    "in `data_roots` there"
-)
+ONE_MACHINE = f"is a path of one machine: {COPY}, or list its folder in `data_roots` there"
 ENCODED = "has a dot or a slash in percent-encoding: write the character"
 
 
