@@ -133,6 +133,19 @@ def _tenants_of_both(canary: Arm, stable: Arm, random: Generator) -> None:
     canary.rows = stable.rows = of_tenants(centres, 1 / np.arange(1, 301))
 
 
+def _for_a_look(canary_connections: int, stable_connections: int) -> Change:
+    """Rows of connections that are new in each look, each near its own row."""
+
+    def rows(count: int) -> Callable[[Generator, int, int], np.ndarray]:
+        return lambda random, look, size: of_clients(random, count)(random, look, size)
+
+    return _all(_arms(rows=rows(canary_connections)), _of_stable(rows=rows(stable_connections)))
+
+
+def _pauses(random: Generator, look: int) -> float:
+    return 0.1 if random.random() < 0.2 else 0.01
+
+
 def _bursts(share: float, of_looks: float) -> Callable[[Generator, int], float]:
     return lambda random, _: share if random.random() < of_looks else 0.002
 
@@ -506,6 +519,23 @@ CASES = (
         change=_all(
             _both(lost=lambda look: 0.25 if look % 5 == 0 else 0.0),
             _arms(errors=lambda *_: 0.05),
+        ),
+    ),
+    Case(
+        name="connections that stay for a look: 10 of the canary, 40 of stable",
+        change=_for_a_look(10, 40),
+        is_excused=True,
+    ),
+    Case(
+        name="pauses: 10 % slow answers in a fifth of the looks, each release at its own times",
+        change=_both(slow=_pauses),
+    ),
+    Case(
+        name="hangs on half of its requests, and half of stable starts again in every second look",
+        is_bad=True,
+        change=_all(
+            _arms(hung=0.5),
+            _of_stable(lost=lambda look: 0.5 if look % 2 == 0 else 0.0),
         ),
     ),
     Case(

@@ -258,6 +258,16 @@ def test_the_judge_gets_the_losses_of_both_releases_since_the_canary_started(pla
     assert live_loss_of(place, MODEL_SPEC, since=AT + timedelta(days=1), **asked) is None
 
 
+def test_labels_that_came_for_one_class_first_are_not_judged(place):
+    place.log({f"s{n}": [0.3] for n in range(40)})
+    place.log({f"c{n}": [0.4] for n in range(40)}, release="r2", version="v2")
+    lines = [f"{name}{n},0.9\n" for name in "sc" for n in range(40)]
+    place.deliver(f"request,y\n{''.join(lines)}")
+    asked = {"canary": "r2", "stable": "r1", "held_out": "digest", "since": AT}
+    with pytest.raises(CannotAnswer, match="of its share of held-out rows"):
+        live_loss_of(place, MODEL_SPEC, **asked)
+
+
 def test_labels_are_judged_while_the_store_is_away_once_its_scores_were_read(place):
     place.deliver("request,row,y\nq1,0,0.1\nq3,0,0.2\n")
     asked = {"canary": "r2", "stable": "r1", "held_out": "digest", "since": AT}

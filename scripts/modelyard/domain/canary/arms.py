@@ -48,6 +48,7 @@ class Arm:
         segments: Rows by segment and bin; see `Counts.segments`.
         shadow: Rows by both answers; see `Counts.shadow`.
         lost: Copies until the last sample that have no answer, by why.
+        unknown: Samples since the reading before which it is not known what was counted.
     """
 
     answered: tuple[float, ...]
@@ -66,6 +67,7 @@ class Arm:
     segments: CountSeries = field(default_factory=CountSeries)
     shadow: CountSeries = field(default_factory=CountSeries)
     lost: Mapping[str, float] = field(default_factory=dict)
+    unknown: frozenset[int] = frozenset()
 
     @property
     def looks(self) -> int:
@@ -96,7 +98,7 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
     readings = read_counters(counts)
     # A release that is in the first sample may have counted before it; that part is not known.
     from_zero = is_new and bool(samples) and release not in samples[0].counts
-    totals = _accumulate(readings, counts, from_zero=from_zero)
+    totals, unknown = _accumulate(readings, counts, from_zero=from_zero)
     seen = [s.at for s, known in zip(samples, readings.is_readable, strict=True) if known]
     within = totals.series("within")
     return Arm(
@@ -111,6 +113,7 @@ def count_arm(samples: Sequence[Sample], release: str, *, is_new: bool) -> Arm:
         segments=totals.from_zero("segments"),
         shadow=totals.from_zero("shadow"),
         lost=totals.last("lost"),
+        unknown=unknown,
         pairs=totals.series("pairs"),
         refusals=_refusals(readings, totals),
         within=within if within and within[-1] else (),
@@ -138,8 +141,8 @@ def _with_4xx_refused(counts: Counts) -> Counts:
 
 def _accumulate(
     readings: CounterTable, counts: Sequence[Counts | None], *, from_zero: bool
-) -> CounterTable:
-    """The sum of increments at each sample; an unreadable sample adds nothing.
+) -> tuple[CounterTable, frozenset[int]]:
+    """The sum of increments at each sample, and `Arm.unknown`; an unreadable sample adds nothing.
 
     A counter falls when a server stops or restarts, unless the new process counted more by then;
     servers that tell their process show that too. Of one server alone, all that it counts then is
@@ -156,6 +159,7 @@ def _accumulate(
     nothing = np.zeros(size)
     before = nothing if from_zero else None
     last, total, known = _ABSENT, nothing, np.zeros(size, dtype=np.bool_)
+    last_row, unknown = 0, set[int]()
     totals, names = np.zeros_like(readings.values), np.zeros_like(readings.known)
     for row, now in enumerate(counts):
         if now is not None and readings.is_readable[row]:
@@ -165,11 +169,12 @@ def _accumulate(
             is_same = is_alone and bool(last.process) and last.process == now.process
             if before is not None and (is_other or bool((reading < before).any())):
                 before = nothing if is_alone and not is_same else None
+                unknown |= {*range(last_row + 1, row + 1)} if before is None else set()
             if before is not None:
                 total, known = total + (reading - before), known | readings.known[row]
-            before, last = reading, now
+            before, last, last_row = reading, now, row
         totals[row], names[row] = total, known
-    return replace(readings, values=totals, known=names)
+    return replace(readings, values=totals, known=names), frozenset(unknown)
 
 
 def _refusals(

@@ -164,13 +164,17 @@ def unanswered(
     `margin_unanswered` stay without an answer.
 
     Intervals in which the canary answered nothing are left out, and so is the first one with
-    answers: a server that starts, or starts again, has no share yet. A canary that answers nothing
-    at all never passes.
+    answers: a server that starts, or starts again, has no share yet. So are those of which it is
+    not known what a release counted, as one of several servers started again: where stable's
+    answers are missing, the canary seems to answer more than its share. A canary that answers
+    nothing at all never passes.
     """
     if stable is None or not 0 < share < 1:
         return None
     mine, others = (counted_increments(_answers(arm)) for arm in (canary, stable))
+    is_known = ~np.isin(np.arange(mine.size), [*(canary.unknown | stable.unknown)])
     counted = np.flatnonzero(mine)[1:]
+    counted = counted[is_known[counted]]
     mine, both = mine[counted].cumsum(), (mine + others)[counted].cumsum()
     if not counted.size:
         return None

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelyard.adapters.store.tables import LABEL, scores_from_parquet
-from modelyard.domain.canary.feedback.findings import LabelledRows, LiveLoss, live_loss
+from modelyard.domain.canary.feedback.findings import (
+    MOST_RATIO,
+    LabelledRows,
+    LiveLoss,
+    is_other_mix,
+    live_loss,
+)
 from modelyard.domain.drift.quality import DayLoss, HeldOutLoss, day_loss, loss_metric, row_losses
 from modelyard.domain.specs.column_values import Floats
 from modelyard.domain.specs.model import Model, Task
@@ -41,22 +48,26 @@ def live_loss_of(
         since: When the canary started.
 
     Raises:
-        CannotAnswer: A delivery or the scores cannot be read, or a release answers otherwise than
-            model.yaml says now.
+        CannotAnswer: A delivery or the scores cannot be read, a release answers otherwise than
+            model.yaml says now, or labels came for some classes alone.
         Refused: The scores are not what their digest says.
     """
     metric, classes = loss_metric(model.gate.metric), model.primary.classes
 
-    def held_out_losses() -> Floats:
+    def held_out_losses() -> tuple[Floats, NDArray[Any]]:
         scored = scores_from_parquet(workspace.store.read_evidence(held_out), digest=held_out)
-        return row_losses(metric, scored.labels, scored.scores, classes)
+        return row_losses(metric, scored.labels, scored.scores, classes), scored.labels
 
     among = {"release": [canary, stable]}
     frame = read_deliveries(workspace, model.name, since=since, among=among)
     if frame.empty:
         return None
     # Scores never change, so they are read once: the store may go away while a release is judged.
-    reference = workspace.once("held-out losses", held_out, held_out_losses, metric, repr(classes))
+    reference, labels = workspace.once(
+        "held-out losses", held_out, held_out_losses, metric, repr(classes)
+    )
+    if model.task is not Task.REGRESSION:
+        frame = _of_usual_mix(frame, labels, model.name)
     hours = frame["at"].dt.floor("h")
     rows = LabelledRows(
         looks=np.asarray(frame.groupby(["delivery", hours]).ngroup(), dtype=np.intp),
@@ -80,6 +91,21 @@ def day_losses_of(
     days = frame["at"].dt.date.to_numpy()
     for day in sorted(set(days.tolist())):
         yield day_loss(day, losses[days == day], reference)
+
+
+def _of_usual_mix(frame: pd.DataFrame, held_out: NDArray[Any], model: str) -> pd.DataFrame:
+    """The deliveries without those whose labels came for some classes alone."""
+    kept = frame.groupby("delivery")[LABEL].transform(
+        lambda labels: not is_other_mix(labels.to_numpy(), held_out)
+    )
+    found: pd.DataFrame = frame[kept.astype(bool)]
+    if found.empty or is_other_mix(found[LABEL].to_numpy(), held_out):
+        raise CannotAnswer(
+            f"{model}: a class has more than {MOST_RATIO:g} times, or less than one "
+            f"{MOST_RATIO:g}th, of its share of held-out rows among the labels that arrived",
+            hint="deliver the labels of all rows of a time together",
+        )
+    return found
 
 
 def _losses(metric: str, model: Model, frame: pd.DataFrame) -> Floats:

@@ -105,6 +105,18 @@ def test_what_falls_in_a_process_that_goes_on_is_broken_and_adds_nothing():
     assert count_arm(seen, "v2", is_new=True).rows == 72
 
 
+def test_it_is_not_known_what_was_counted_while_one_of_several_servers_started_again():
+    totals = (90, 120, None, 80, 99)
+    seen = tuple(
+        at(place, **({} if n is None else {"v2": served(n, servers=2)}))
+        for place, n in enumerate(totals)
+    )
+    found = count_arm(seen, "v2", is_new=False)
+    assert (found.answered, found.unknown) == ((0, 30, 30, 30, 49), {2, 3})
+    alone = tuple(at(place, v2=served(n)) for place, n in enumerate((90, 20, 30)))
+    assert count_arm(alone, "v2", is_new=False).unknown == frozenset()
+
+
 def test_processes_of_several_servers_are_not_told_apart():
     two = replace(served(10, servers=2), process="a")
     seen = (at(0), at(1, v2=two), at(2, v2=replace(two, requests={"2xx": 40}, process="b")))

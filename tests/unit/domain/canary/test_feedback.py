@@ -12,6 +12,7 @@ from modelyard.domain.canary.feedback.findings import (
     LiveLoss,
     UnreadLabels,
     feedback_finding,
+    is_other_mix,
     live_loss,
 )
 from modelyard.domain.canary.judge import judge_canary
@@ -205,3 +206,21 @@ def test_a_fault_in_one_kind_of_evidence_hides_no_fail_of_another(broken, said):
     assert f"missing: {said}, which raised " in good.reason
     bad = judge_canary(replace(canary(steady((400, 90), (1600, 0), steps=9)), **broken), policy)
     assert bad.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("late", "rows", "is_other"),
+    [
+        (0.2, 1000, False),
+        (0.35, 1000, False),
+        (0.6, 1000, True),
+        (0.0, 1000, True),
+        (1.0, 20, True),
+        (0.4, 5, False),
+        (0.2, 0, False),
+    ],
+)
+def test_labels_that_came_for_one_class_first_are_of_another_mix(late, rows, is_other):
+    held_out = np.repeat([0, 1], [800, 200])
+    labels = (np.arange(rows) < late * rows).astype(int)
+    assert is_other_mix(labels, held_out) == is_other

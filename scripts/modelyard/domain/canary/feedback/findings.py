@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,13 @@ from modelyard.domain.drift.quality import loss_cut
 from modelyard.domain.specs.column_values import Floats
 
 _PARTS = 2.0**28
+
+MOST_RATIO = 2.0
+"""Of a class's shares among labels and held-out rows: classes become more and less frequent."""
+
+BEYOND_CHANCE = 4.0
+"""Standard errors of a share, as there are many deliveries and classes."""
+
 Codes = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
@@ -105,6 +113,22 @@ def _rounded(shares: Floats) -> Floats:
     """
     rounded: Floats = np.rint(shares * _PARTS) / _PARTS
     return rounded
+
+
+def is_other_mix(labels: NDArray[Any], held_out: NDArray[Any]) -> bool:
+    """Whether labels came for some answers alone, such as the late ones: by the classes' shares.
+
+    A version that is better on late rows and worse on the others is then judged by one half of what
+    it does. A class has then more than `MOST_RATIO` times its share of the held-out rows, or as
+    much less, and that is not chance.
+    """
+    for level in np.unique(held_out):
+        share = float(np.mean(held_out == level))
+        chance = BEYOND_CHANCE * math.sqrt(share * (1 - share) / max(len(labels), 1))
+        found = float(np.mean(labels == level)) if len(labels) else share
+        if not share / MOST_RATIO - chance <= found <= share * MOST_RATIO + chance:
+            return True
+    return False
 
 
 def feedback_finding(
