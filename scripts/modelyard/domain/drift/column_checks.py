@@ -158,7 +158,8 @@ def check_column(
         counts: The column of the window.
         limit: The level that a p value must be below.
         enough_blocks: Whether the profile has enough calendar blocks to rely on its floors.
-        least_rows: With fewer values in either window, only nulls are checked.
+        least_rows: With fewer values in either window, only nulls are checked; so it is with a
+            clock, which always moves.
     """
     if not profile.rows or not counts.rows:
         return
@@ -186,7 +187,7 @@ def _number_effects(
 ) -> Iterator[_Effect]:
     known = counts.rows - counts.nulls
     yield _null_effect(profile, counts.nulls, counts.rows)
-    if min(profile.known, known) < max(1, least_rows):
+    if profile.is_clock or min(profile.known, known) < max(1, least_rows):
         return
     yield _range_effect(profile, counts, known)
     edges, reference = np.array(profile.edges), np.array(profile.counts)

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from modelyard.domain.drift.detection import LEAST_BLOCKS
 from modelyard.domain.drift.profile import Profile
-from modelyard.domain.drift.row_keys import Keys, known_share, repeated_share
+from modelyard.domain.drift.row_keys import Keys, known_share, repeated_share, share_of_runs
 from modelyard.domain.specs.contract import ALL_ROWS, Breach, Rule
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DriftPolicy
@@ -235,6 +235,9 @@ class RowsAgain:
         keys.sort()
         if self._last is None:
             self.rows, self._last = len(keys), keys
+            # What recurs within a window recurs in the next one, whatever earlier ones show: they
+            # may have no rows.
+            self.usual = share_of_runs(keys)
             return
         self.share = max(self.share, known_share(self._last, keys))
         if self._later is not None:

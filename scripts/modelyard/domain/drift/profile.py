@@ -65,6 +65,8 @@ class NumberProfile(_Column):
             winsorised standard deviation.
         edges: Up to `EDGES` ascending quantiles, from .1 % to 99.9 %, without repetition.
         counts: Rows by bin, one more than edges; a bin includes its right edge.
+        is_clock: Whether the values of each block are beyond those of the block before, as those
+            of a day's number or of a counter are. Such a column always moves.
     """
 
     minimum: float | None
@@ -72,6 +74,7 @@ class NumberProfile(_Column):
     scale: float
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+    is_clock: bool = False
 
     @property
     def known(self) -> int:
@@ -132,6 +135,8 @@ class Profile:
             # Profiles without a season stay the same bytes as before there were any.
             if column["season"] is None:
                 del column["season"]
+            if not column.get("is_clock", True):
+                del column["is_clock"]
             column.update({name: list(v) for name, v in column.items() if isinstance(v, tuple)})
         return {
             "format": FORMAT,

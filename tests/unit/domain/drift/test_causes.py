@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from modelyard.domain.drift.causes import find_causes
-from modelyard.domain.drift.detection import check_window, count_window
+from modelyard.domain.drift.detection import check_in_season, check_window, count_window
+from modelyard.domain.drift.profile import in_season
 from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.interval import Interval
 
 COLUMNS = (
     Column(name="temp", type="number"),
@@ -177,3 +179,102 @@ def test_a_column_that_never_varied_is_called_neither_stuck_nor_of_any_unit(now,
     checks = check_window(constant, table, least_rows=500)
     assert "height" in {check.column for check in checks}
     assert [each.found for each in causes_of(constant, table, checks)] == said
+
+
+DAYS = np.arange(np.datetime64("2021-01-01"), np.datetime64("2023-01-01"))
+BLOCKS = (np.arange(364) // 7).repeat(24)
+
+
+def weather(warmer=0.0, seed=1):
+    """Two years of days: one temperature for all hours of a day, which depends on the day before.
+
+    As the rows of real weather and bicycles are: a week has seven different values.
+    """
+    random = np.random.default_rng(seed)
+    level = np.zeros(len(DAYS))
+    for day in range(1, len(DAYS)):
+        level[day] = 0.7 * level[day - 1] + random.normal(0, 3)
+    season = 13 - 12 * np.cos(2 * np.pi * (np.arange(len(DAYS)) - 20) / 365.25)
+    return {
+        "temp": np.round(season + level + warmer, 1).repeat(24),
+        "times": DAYS.repeat(24) + np.tile(np.arange(24), len(DAYS)) * np.timedelta64(1, "h"),
+    }
+
+
+@pytest.fixture(scope="module")
+def year():
+    table = weather()
+    of = slice(0, 364 * 24)
+    return build_profile(
+        {"temp": table["temp"][of]},
+        (Column(name="temp", type="number"),),
+        BLOCKS,
+        times=table["times"][of],
+    )
+
+
+def named_in(year, temp, first):
+    """What is said of the week from a day of the second year on, and whether it drifted."""
+    days = Interval(since=DAYS[first].item(), until=DAYS[first + 7].item())
+    table = {"temp": temp[first * 24 : (first + 7) * 24]}
+    counts = count_window(year, table)
+    drifted = [c for c in check_in_season(year, counts, days, least_rows=100) if c.drifted]
+    found = causes_of(in_season(year, days), table, drifted)
+    return (found[0].found if found else None) if drifted else "as in training"
+
+
+WEEKS = range(366, 720, 7)
+
+
+@pytest.mark.parametrize("warmer", [-4, -2, 0, 2, 4])
+def test_a_cold_or_warm_week_of_a_season_is_no_fault(year, warmer):
+    temp = weather(warmer)["temp"]
+    assert {named_in(year, temp, week) for week in WEEKS} <= {None, "as in training"}
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "said"),
+    [(1000, 0, "x 1000"), (1, 273.15, "degC became K"), (1.8, 32, "degC became degF")],
+)
+def test_another_unit_of_a_season_is_named_though_no_two_weeks_of_it_are_alike(
+    year, factor, offset, said
+):
+    temp = weather()["temp"] * factor + offset
+    found = [named_in(year, temp, week) for week in WEEKS]
+    assert sum(said in (each or "") for each in found) >= 0.7 * len(found)
+    assert sum("looks as if" in (each or "") for each in found) >= 0.75 * len(found)
+
+
+def test_a_column_of_zeros_is_not_stuck_because_its_other_values_have_another_unit():
+    columns, blocks = (Column(name="rain", type="number"),), np.repeat(np.arange(52), 500)
+
+    def rain(seed, rows):
+        random = np.random.default_rng(seed)
+        return np.where(random.random(rows) < 0.93, 0.0, random.gamma(1, 2.0, rows)).round(2)
+
+    wet = build_profile({"rain": rain(1, 26_000)}, columns, blocks)
+    found = causes(wet, {"rain": rain(2, 2_000) * 1000})
+    assert "stuck" not in found.get("rain", "")
+    assert causes(wet, {"rain": np.full(2_000, 3.0)})["rain"] == (
+        "100% of the values are 3: looks stuck"
+    )
+
+
+def test_a_month_that_is_one_number_in_most_windows_is_not_stuck():
+    days = DAYS[:364].repeat(20)
+    months = (days.astype("datetime64[M]").astype(int) % 12 + 1).astype(float)
+    shuffled = np.where(months == 12, 0.0, months)  # so that it does not grow as a clock does
+    columns, blocks = (Column(name="month", type="integer"),), (np.arange(364) // 28).repeat(20)
+    profile = build_profile({"month": shuffled}, columns, blocks, times=days)
+    table = {"month": np.full(560, 7.0)}
+    checks = check_window(profile, table, least_rows=500)
+    assert causes_of(profile, table, checks) == ()
+
+
+def test_a_category_that_has_one_level_is_stuck_or_has_lost_the_shards_of_all_others(profile):
+    table = rows(6, 7, a_day=300)
+    of = table["station"] == "a"
+    stuck = causes(profile, {**table, "station": np.full(len(of), "a", dtype=object)})
+    assert stuck == {"station": "all values are 'a': looks stuck"}
+    lost = causes(profile, {name: values[of] for name, values in table.items()})
+    assert "missing shards" in lost["station"]

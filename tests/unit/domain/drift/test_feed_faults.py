@@ -284,6 +284,17 @@ def test_rows_that_are_equal_by_chance_are_no_fault():
                          ).repeated == pytest.approx(1.0)  # fmt: skip
 
 
+def test_rows_that_recur_are_no_fault_after_windows_without_rows():
+    # A car park has a name and a size: each row of a window is in the window before.
+    coarse = [row_keys(table(seed, coarse=True), COLUMNS) for seed in (1, 2)]
+    assert (
+        rules(find_repeats([], again([coarse[0], coarse[0][:0], coarse[0][:0], coarse[1]]))) == []
+    )
+    fine = [row_keys(table(seed), COLUMNS) for seed in (1, 2)]
+    windows = [fine[0], fine[0][:0], fine[1], fine[0]]
+    assert rules(find_repeats([], again(windows))) == ["repeated"]
+
+
 def test_a_file_with_the_content_of_another_is_a_fault():
     pins = [DataFile(uri=uri, sha256=digit * 64) for uri, digit in (("a", "1"), ("b", "1"))]
     keys = row_keys(table(1), COLUMNS)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from modelyard.domain.drift.detection import check_window
+from modelyard.domain.drift.profile import Profile
 from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.drift.watched.not_watched import find_not_watched
 from modelyard.domain.specs.contract import Column
@@ -57,6 +61,37 @@ def test_times_are_not_watched_and_too_few_blocks_or_rows_leave_nothing_watched(
     few_rows = hidden(normal(), policy=replace(POLICY, least_rows=701))
     assert [(e.column, e.measure) for e in few_blocks + few_rows] == [("*", "all"), ("*", "all")]
     assert few_blocks != few_rows
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        2020 + np.arange(WEEKS * ROWS) / (WEEKS * ROWS),  # the date as a number
+        np.arange(WEEKS * ROWS) * -3.0,
+        np.repeat(np.arange(WEEKS), ROWS) + 7.0,
+        # A counter that starts again twice a year.
+        np.arange(WEEKS * ROWS) % (WEEKS * ROWS // 2) + 0.0,
+    ],
+)
+def test_a_number_that_grows_or_falls_as_time_does_is_watched_for_its_nulls_alone(clock):
+    (found,) = hidden(clock)
+    assert (found.column, found.measure) == ("x", "all but nulls")
+    profile = build_profile({"x": clock}, COLUMNS[:1], BLOCKS)
+    assert Profile.from_document(json.loads(json.dumps(profile.to_document()))) == profile
+    later = {"x": np.full(ROWS, clock[-1] * 2)}
+    assert [check for check in check_window(profile, later, least_rows=500) if check.drifted] == []
+    empty = {"x": np.full(ROWS, np.nan)}
+    (check,) = (c for c in check_window(profile, empty, least_rows=500) if c.drifted)
+    assert check.reason == "null"
+
+
+@pytest.mark.parametrize("noise", [1.0, 0.2])
+def test_a_trend_within_which_weeks_overlap_and_a_step_are_no_clocks(noise):
+    trend = noise * normal() + 0.05 * np.repeat(np.arange(WEEKS), ROWS)
+    step = np.where(BLOCKS < WEEKS // 2, 1.0, 2.0)
+    for values in (trend, step, np.full(WEEKS * ROWS, 2024.0)):
+        (column,) = build_profile({"x": values}, COLUMNS[:1], BLOCKS).columns
+        assert not column.is_clock
 
 
 def test_measures_with_one_reason_are_told_in_one_sentence():

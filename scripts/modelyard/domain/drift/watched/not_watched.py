@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from modelyard.domain.drift.detection import LEAST_BLOCKS
-from modelyard.domain.drift.profile import ColumnProfile, Profile, hardly_watched
+from modelyard.domain.drift.profile import ColumnProfile, NumberProfile, Profile, hardly_watched
 from modelyard.domain.specs.contract import ALL_ROWS, Column
 from modelyard.domain.specs.model import DriftPolicy
 from modelyard.domain.specs.record import UnwatchedMeasure
@@ -17,7 +17,7 @@ def find_not_watched(
 ) -> tuple[UnwatchedMeasure, ...]:
     """The columns, with the measures, that drift does not watch, and why.
 
-    - Times always move, so their drift would mean nothing.
+    - Times always move, so their drift would mean nothing; so do numbers that count days or rows.
     - Without enough calendar blocks nothing is confirmed; with too few rows nothing is compared.
     - A column with too few values in a usual window is watched for its nulls alone.
     - Where the calendar alone moves a column nearly as far as a measure can show, only the extreme
@@ -55,7 +55,15 @@ def _not_watched(
             values = f"{_values(each, usual):,.0f} values"
             why = f"a window has about {values}, {policy.least_rows:,} are needed"
             yield UnwatchedMeasure(column=each.name, measure="all but nulls", why=why)
+    clocks = {
+        each.name for each in profile.columns if isinstance(each, NumberProfile) and each.is_clock
+    }
+    for name in sorted(clocks):
+        why = "it grows or falls from block to block as a time does, so its drift means nothing"
+        yield UnwatchedMeasure(column=name, measure="all but nulls", why=why)
     for name, measure in hardly_watched(profile):
+        if name in clocks:
+            continue
         why = (
             f"blocks of {policy.window_days} days of the training data differ nearly as much as it "
             f"can show"
