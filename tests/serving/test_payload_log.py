@@ -131,13 +131,13 @@ def test_a_part_is_written_when_it_is_full_or_old(tmp_path: Path):
 
 
 def test_many_requests_in_many_pieces_keep_their_order_and_their_values(tmp_path: Path):
-    written = log(tmp_path, Drops(), part_rows=700)
-    for number in range(500):
+    written = log(tmp_path, Drops(), part_rows=2000)
+    for number in range(1500):
         written.put(payload(1 + number % 3, size=number))
     written.close()
     assert len(list(tmp_path.glob("*.parquet"))) == 2
     found = [(row["inputs"]["size"], row["row"]) for row in rows(tmp_path)]
-    assert found == [(n, row) for n in range(500) for row in range(1 + n % 3)]
+    assert found == [(n, row) for n in range(1500) for row in range(1 + n % 3)]
 
 
 def test_what_cannot_be_written_is_counted_and_the_log_goes_on(tmp_path: Path):
