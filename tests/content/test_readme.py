@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from modelyard.cli import COMMANDS, load_command
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PLAYED = ("The five-minute tour", "Add a model")
+RETIRES = "Retire a model"
 WATCHER = "modelyard watch"
 LONGEST = 300.0
 BLOCK = re.compile(r"^ *```(console|text)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -60,6 +61,7 @@ def typed(text: str) -> Iterator[Typed]:
 
 
 COMMANDS_OF_THE_PAGE = tuple(each for title in PLAYED for each in typed(section(title)))
+RETIRING = tuple(typed(section(RETIRES)))
 
 
 @dataclass
@@ -75,6 +77,8 @@ class Reader:
     environment: dict[str, str]
     said: list[tuple[Typed, int, str]] = field(default_factory=list)
     watcher: Watcher | None = None
+    releases: list[dict[str, Any]] = field(default_factory=list)
+    retired: list[dict[str, Any]] = field(default_factory=list)
 
     def type(self, line: Typed) -> int:
         if line.command == WATCHER:
@@ -88,6 +92,12 @@ class Reader:
         code, said = run(line.command.replace("ADDRESS", self.address()))
         self.said.append((line, code, said))
         return code
+
+    def type_all(self, lines: Iterable[Typed]) -> bool:
+        """Type these up to the first that fails; whether none did."""
+        # They are read here already, and this installation is to be tested.
+        mine = (each for each in lines if not each.command.startswith(("make ", "export ")))
+        return not any(map(self.type, mine))
 
     def wait(self, line: Typed) -> int:
         """Wait until the watcher in the second terminal said these lines, in this order."""
@@ -188,10 +198,10 @@ def reader(
     reader = Reader(checkout, environment)
     reader.shell("git init --quiet -b main && git add --all && git commit --quiet -m 'A fork'")
     try:
-        for line in COMMANDS_OF_THE_PAGE:
-            # They are read here already, and this installation is to be tested.
-            if not line.command.startswith(("make ", "export ")) and reader.type(line):
-                break
+        if reader.type_all(COMMANDS_OF_THE_PAGE):
+            reader.releases = told(reader, "status")["releases"]
+            reader.type_all(RETIRING)
+            reader.retired = told(reader, "status", "parcels")["releases"]
         reader.stop_watcher()
         yield reader
     finally:
@@ -212,7 +222,7 @@ def test_every_command_of_the_page_succeeds(reader: Reader):
     skipped = ("make ", "export ", WATCHER)
     assert [line for line, _, _ in reader.said] == [
         line
-        for line in COMMANDS_OF_THE_PAGE
+        for line in (*COMMANDS_OF_THE_PAGE, *RETIRING)
         if not line.command.startswith(skipped) or line.command.startswith(f"{WATCHER} ")
     ]
 
@@ -229,16 +239,21 @@ def test_commands_say_what_the_page_shows(reader: Reader):
 
 @pytest.mark.long
 def test_the_tour_and_the_new_model_end_in_production(reader: Reader):
-    releases = told(reader, "status")["releases"]
     assert {
         (each["model"], each["environment"])
-        for each in releases
+        for each in reader.releases
         if each["verified"] and each["version"] == "v1"
     } == {
         (model, environment)
         for model in ("wine", "parcels")
         for environment in ("dev", "staging", "canary", "production")
     }
+
+
+@pytest.mark.long
+def test_the_model_that_is_retired_runs_nowhere(reader: Reader):
+    assert [each["version"] for each in reader.retired] == [None] * 4
+    assert "parcels" not in reader.modelyard("modelyard servers list")[1]
 
 
 @pytest.mark.long

@@ -328,13 +328,21 @@ def test_a_change_of_rules_that_passed_is_checked_again_whatever_was_merged(yard
     assert again() == (passed, 1)
 
 
-@pytest.mark.parametrize("file", [release_file("production"), record_file("v9")])
-def test_a_person_does_not_change_a_file_of_the_tools(yard, file):
+@pytest.mark.parametrize(
+    ("file", "use"),
+    [
+        (release_file("production"), "use modelyard promote or modelyard rollback"),
+        (
+            record_file("v9"),
+            "records stay; to retire, modelyard rollback ENVIRONMENT m --remove",
+        ),
+    ],
+)
+def test_a_person_does_not_change_a_file_of_the_tools(yard, file, use):
     pull = yard.branch("mine", {file: b"version: v2\n", "README.md": b"hello\n"})
 
     assert set_human_pull_statuses(yard.workspace(), yard.said.append)
 
-    use = "use modelyard promote or modelyard rollback"
     assert yard.pulls.get(pull.number).statuses[PROMOTE] == Status(
         context=PROMOTE,
         state=StatusState.FAILURE,

@@ -60,8 +60,7 @@ def find_guard_problems(git: Git, pull: Proposed) -> list[str]:
     branch = parse_branch(pull.branch)
     if branch is None:
         touched = find_touched(git, before=pull.main, after=merged.tree)
-        use = "use modelyard promote or modelyard rollback"
-        return [f"only the tool writes {path}: {use}" for path in touched[:1]]
+        return [refusal_of_touched(path) for path in touched[:1]]
     specs = read_specs(GitTree(git, merged.tree), models={branch.model})
     strays = find_strays(branch, specs.catalog, changed)
     found = [f"{pull.branch} may not change {path}" for path in strays]
@@ -83,6 +82,16 @@ def find_touched(git: Git, *, before: str, after: str) -> list[str]:
     """
     owned = filter(is_written_by_tool, git.diff_names(before, after))
     return [path for path in owned if not _is_rendered_again(git, path, before, after)]
+
+
+def refusal_of_touched(path: str) -> str:
+    """Why a person may not change a path of the tool's, and what to do instead."""
+    kind, key = parse_spec_path(path) or ("", ())
+    if kind == "Record":
+        use = f"records stay; to retire, modelyard rollback ENVIRONMENT {key[0]} --remove"
+    else:
+        use = "use modelyard promote or modelyard rollback"
+    return f"only the tool writes {path}: {use}"
 
 
 def find_missing_approvals(git: Git, pull: PullRequest, main: str) -> list[str]:

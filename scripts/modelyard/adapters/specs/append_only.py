@@ -27,14 +27,15 @@ def rewritten_records(specs: Specs, base: Tree) -> Iterator[Problem]:
     old = sorted(records)
     before = base.read_many(old)
     for path in old:
-        yield from _unless_same(path, before[path], specs.files.get(path))
+        yield from _unless_same(path, before[path], specs.files.get(path), records[path])
     if not old:
         return
     old_specs = read_specs(base, models={model for model, _ in records.values()})
     for (model, version), record in old_specs.catalog.records.items():
         path = version_file(model, version)
         if path in old_specs.files and specs.catalog.digests.get((model, version)) != record.spec:
-            yield from _unless_same(path, old_specs.files[path], specs.files.get(path))
+            now = specs.files.get(path)
+            yield from _unless_same(path, old_specs.files[path], now, (model, version))
     yield from specs.with_lines(_changed_sets(specs, old_specs))
 
 
@@ -44,9 +45,15 @@ def _record_key(path: str) -> tuple[str, ...] | None:
     return key if kind == "Record" else None
 
 
-def _unless_same(path: str, before: bytes, now: bytes | None) -> Iterator[Problem]:
+def _unless_same(
+    path: str, before: bytes, now: bytes | None, key: tuple[str, ...]
+) -> Iterator[Problem]:
     if now is None:
-        message = "is gone: a record and its version stay for ever; restore it"
+        name = " ".join(key)
+        message = (
+            "is gone: a record and its version stay for ever; restore it. "
+            f"To retire {name}: modelyard hold {name} --reason ..."
+        )
         yield Problem(file=path, message=message, check=_CHECK, line=1)
     elif now != before:
         message = "has changed: a record and its version never change; restore it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from modelyard.domain.problem import Problem
@@ -45,10 +46,14 @@ def models_exist(catalog: Catalog) -> Iterator[Problem]:
     files = [(model, version_file(model, name)) for model, name in catalog.versions]
     files += [(model, record_file(model, name)) for model, name in catalog.records]
     files += [(model, held_out_file(model, name)) for model, name in catalog.held_out]
-    files += [(model, release_file(where, model)) for where, model in catalog.releases]
     for model, file in files:
         if model not in catalog.models:
             yield _missing(file, "model", model, model_file(model))
+    for where, model in catalog.releases:
+        if model not in catalog.models:
+            found = _missing(release_file(where, model), "model", model, model_file(model))
+            remove = f"modelyard rollback {where} {model} --remove --reason ..."
+            yield replace(found, message=f"{found.message}; to retire {model}, first {remove}")
 
 
 def names_do_not_collide(catalog: Catalog) -> Iterator[Problem]:

@@ -128,6 +128,8 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
             reason = _why_moot(world, pull, wanted)
         # Without its facts nobody knows whether a release has to be rolled back.
         elif branch.purpose is Purpose.ROLLBACK and branch.subject not in world.unknown:
+            if _is_being_removed(world, pull, branch.subject):
+                continue
             reason = f"no release in {branch.subject} has to be rolled back"
         elif branch.purpose is Purpose.RECORD:
             reason = f"{branch.subject} has no finished training without a record"
@@ -135,6 +137,12 @@ def _closes(world: World, wanted: Mapping[str, Action]) -> Iterator[ClosePull]:
             continue
         if reason is not None:
             yield ClosePull(number=pull.number, reason=reason)
+
+
+def _is_being_removed(world: World, pull: PullRequest, environment: str) -> bool:
+    """Whether a person's command takes out what is on hold there: it merges this itself."""
+    release = world.release(environment)
+    return pull.requester is not None and release is not None and world.is_held(release.version)
 
 
 def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> str | None:

@@ -282,10 +282,12 @@ def _rollback_or_incident(
         return
     is_restored = world.facts_of(environment.name).rolled_back_to == release.identity
     why = "a rollback restored it" if is_restored else "there is no verified release to restore"
+    remove = "" if is_restored else " --remove"
+    command = f"modelyard rollback {environment.name} {world.model}{remove} --reason ..."
     attempt = f" (attempt {release.attempt})" if release.attempt > 1 else ""
     what = f"{environment.name} has {release.version}{attempt} of {world.model}: {fault.reason}"
     yield RaiseIncident(
-        what=f"{what}. A person must decide: {why}",
+        what=f"{what}. A person must decide: {why}; {command} takes it out",
         key=stuck_key(release, is_restored=is_restored),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
-from modelyard.adapters.forge.guard import find_touched
+from modelyard.adapters.forge.guard import find_touched, refusal_of_touched
 from modelyard.adapters.forge.rules import missing_rule_approvals, read_rule_changes
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.domain.promotion.change import parse_branch
@@ -95,8 +95,7 @@ def _status(
     owned = any(map(is_written_by_tool, workspace.git.diff_names(base, pull.head)))
     touched = find_touched(workspace.git, before=base, after=pull.head)
     if touched:
-        why = f"only the tool writes {touched[0]}: use modelyard promote or modelyard rollback"
-        return _failure(why), ()
+        return _failure(refusal_of_touched(touched[0])), ()
     changes = _rule_changes(workspace, pull)
     if changes and (lower := _find_lower(workspace, pull, every)):
         why = f"stacked on #{lower}, whose commits it would merge too: merge or close that first"

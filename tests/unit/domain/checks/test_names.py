@@ -71,7 +71,11 @@ def test_refuses_specs_of_a_model_that_is_not_there():
         ("models-exist", "versions/v2.yaml", message),
         ("models-exist", "records/v1.yaml", message),
         ("models-exist", "heldout/april.yaml", message),
-        ("models-exist", "environments/dev/releases/m.yaml", message),
+        (
+            "models-exist",
+            "environments/dev/releases/m.yaml",
+            f"{message}; to retire m, first modelyard rollback dev m --remove --reason ...",
+        ),
     ]
 
 

@@ -114,3 +114,20 @@ def test_the_pull_requests_of_a_model_are_the_open_and_the_closed_ones_by_number
     pulls = sim.world().pulls
     assert {each.state for each in pulls} >= {PullState.MERGED}
     assert [each.number for each in pulls] == sorted(sim.pulls)
+
+
+def test_the_removal_that_a_person_asked_for_is_left_to_their_command():
+    """The watcher looked between its pull request and its merge, and closed it."""
+    sim = Simulated()
+    sim.let_run("v1")
+    sim.name(release("dev", "v1"))
+    sim.hold("v1", by="ada")
+    sim.reconcile()
+    pin = Documents(release=release("dev", "v2"))
+    number = sim.propose(branch(Purpose.ROLLBACK, "dev"), pin, ("dev", "rollback"), "ada")
+    assert not [each for each in sim.plan() if isinstance(each, ClosePull)]
+
+    sim.lift("v1")  # nothing is to be taken out any more
+    sim.reconcile()
+    assert number is not None
+    assert sim.pulls[number].state is PullState.CLOSED

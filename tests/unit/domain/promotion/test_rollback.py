@@ -187,7 +187,8 @@ def test_never_rolls_a_rollback_back(sim):
     sim.reconcile()
     assert sim.releases["dev"] == release("dev", "v1")
     sim.watch("dev", aborted="crashed")
-    what = "dev has v1 of m: crashed. A person must decide: a rollback restored it"
+    why = "a rollback restored it; modelyard rollback dev m --reason ... takes it out"
+    what = f"dev has v1 of m: crashed. A person must decide: {why}"
     assert [each for each in plan_rollbacks(sim.world()) if each.what.startswith("dev")] == [
         RaiseIncident(what=what, key="stuck/dev/v1/1/restored")
     ]
@@ -198,7 +199,8 @@ def test_with_nothing_to_go_back_to_people_are_told_loudly_and_once():
     sim.let_run("v1")
     sim.name(release("dev", "v1"))
     sim.watch("dev", ready=False, aborted="never ready")
-    why = "there is no verified release to restore"
+    command = "modelyard rollback dev m --remove --reason ..."
+    why = f"there is no verified release to restore; {command} takes it out"
     what = f"dev has v1 of m: never ready. A person must decide: {why}"
     raised = RaiseIncident(what=what, key="stuck/dev/v1/1/no-way-back")
     assert list(plan_rollbacks(sim.world())) == [raised]
