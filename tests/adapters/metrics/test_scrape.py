@@ -56,7 +56,7 @@ class Server:
     """Counts as the model server does, and exposes it; the model behind is not needed here."""
 
     def __init__(self, release: str) -> None:
-        self.registry = CollectorRegistry()
+        self.release, self.registry = release, CollectorRegistry()
         labels = {"model": "late", "version": "v", "release": release, "digest": "d"}
         self.counters = Counters(labels, SERVING, self.registry)
         self.url = ""
@@ -112,8 +112,8 @@ def exposed(server: Server) -> Iterator[Server]:
 
 def name(root: Path, *servers: Server, environment: str = "production") -> None:
     endpoints = [
-        Endpoint(url=server.url, release=f"r{place}", version="v", share=1 / len(servers))
-        for place, server in enumerate(servers)
+        Endpoint(url=server.url, release=server.release, version="v", share=1 / len(servers))
+        for server in servers
     ]
     write_endpoints(root / ".modelyard", endpoints, environment=environment, model="late")
 
@@ -238,6 +238,9 @@ def with_rows(value: bytes) -> Callable[[bytes], Iterable[bytes]]:
             "the labels",
         ),
         (lambda page: [page.replace(b'release="b",', b"")], "has the labels"),
+        (lambda page: [page.replace(b'release="b"', b'release="a"')], "'release': 'a'"),
+        (lambda page: [page, page.replace(b'release="b"', b'release="a"')], "'release': 'a'"),
+        (lambda page: [page, b'modelyard_rows_total{model="late", =e="b"} 1'], "is no series"),
         (lambda page: [page.replace(b'measure="pairs",', b"")], "has the labels"),
         (lambda page: (b"# filler\n" * 100_000 for _ in range(1000)), "it is longer than 32 MB"),
     ],
@@ -256,6 +259,15 @@ def test_a_page_that_is_broken_is_no_data_of_its_release_and_is_named(
         with pytest.raises(CannotAnswer, match=re.escape(f"{two.url}/metrics")) as caught:
             metrics.samples("late", since=NOW)
         assert caught.value.hint == f"curl {two.url}/metrics"
+
+
+def test_a_release_with_one_broken_page_is_no_data_whatever_its_other_servers_say(tmp_path: Path):
+    metrics = ScrapeMetrics(tmp_path, Repository(), FixedClock())
+    broken = BrokenPage("b", with_rows(b"NaN"))
+    with exposed(Server("a")) as one, exposed(Server("b")) as two, exposed(broken) as three:
+        for servers in ((one, two, three), (one, three, two)):
+            name(tmp_path, *servers)
+            assert [*metrics.samples("late", since=NOW)[0].counts] == ["a"]
 
 
 def test_who_only_reads_sees_now_and_adds_no_look(tmp_path: Path):

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -81,7 +81,8 @@ class ScrapeMetrics:
         for endpoint in self._endpoints(model):
             try:
                 if (text := _fetch(endpoint.url)) is not None:
-                    _add(text, model, tallies)
+                    counters = _read_page(text, model, endpoint.release)
+                    tallies.setdefault(endpoint.release, _Tally()).add(counters)
             except ValueError as error:
                 faults[endpoint.release] = f"{endpoint.url}/metrics cannot be read: {error}"
                 logger.warning(faults[endpoint.release])
@@ -107,6 +108,12 @@ class _Tally:
     counters: dict[Key, float] = field(default_factory=lambda: defaultdict(float))
     started: list[float] = field(default_factory=list)
 
+    def add(self, counters: dict[Key, float]) -> None:
+        """Add those of one server."""
+        self.started.append(counters.pop(STARTED, 0.0))  # 0 of a server that does not say it
+        for key, count in counters.items():
+            self.counters[key] += count
+
     def counts(self) -> Counts:
         """The sums."""
         counts, is_alone = counts_of(self.counters, {}), len(self.started) == 1
@@ -118,41 +125,42 @@ class _Tally:
         )
 
 
-def _add(text: str, model: str, tallies: dict[str, _Tally]) -> None:
-    """Add the counters of one page, or none of them.
+def _read_page(text: str, model: str, release: str) -> dict[Key, float]:
+    """The counters on a page.
 
     Raises:
-        ValueError: The page is not one of a server of this model.
+        ValueError: The page is not one of a server of this model and release.
     """
-    for release, counters in _read_page(text, model).items():
-        tally = tallies.setdefault(release, _Tally())
-        tally.started.append(counters.pop(STARTED, 0.0))  # 0 of a server that does not say it
-        for key, count in counters.items():
-            tally.counters[key] += count
+    counters: dict[Key, float] = {}
+    for name, labels, value in _samples(text):
+        if name not in KINDS or labels.get("model") != model:
+            continue
+        key = key_of(name, dict(labels))
+        # A page that counts for another release would change what its servers counted.
+        if key is None or labels.get("release") != release:
+            raise ValueError(f"{name} has the labels {labels}")
+        if key in counters:
+            raise ValueError(f"{name} is there twice with the labels {labels}")
+        if (count := count_of(value)) < 0:
+            raise ValueError(f"{name} is {value:g}, which is no count")
+        counters[key] = count
+    missing = [key for key in REQUIRED_COUNTERS if key not in counters]
+    if missing:
+        lacking = " of ".join(filter(None, reversed(missing[0]))) if counters else "anything"
+        raise ValueError(f"it does not count {lacking} of {model}")
+    return counters
 
 
-def _read_page(text: str, model: str) -> dict[str, dict[Key, float]]:
-    """The counters on a page, by release."""
+def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """The name, the labels and the value of each series on a page."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    found: dict[str, dict[Key, float]] = defaultdict(dict)
-    for family in text_string_to_metric_families(text):
-        for name, labels, value, *_ in family.samples:
-            if name not in KINDS or labels.get("model") != model:
-                continue
-            key, counters = key_of(name, dict(labels)), found[labels.get("release", "")]
-            if key is None or "release" not in labels:
-                raise ValueError(f"{name} has the labels {labels}")
-            if key in counters:
-                raise ValueError(f"{name} is there twice with the labels {labels}")
-            if (count := count_of(value)) < 0:
-                raise ValueError(f"{name} is {value:g}, which is no count")
-            counters[key] = count
-    missing = [key for each in found.values() for key in REQUIRED_COUNTERS if key not in each]
-    if missing or not found:
-        lacking = " of ".join(filter(None, reversed(missing[0]))) if missing else "anything"
-        raise ValueError(f"it does not count {lacking} of {model}")
-    return found
+    try:
+        for family in text_string_to_metric_families(text):
+            for name, labels, value, *_ in family.samples:
+                yield name, labels, value
+    except IndexError as error:  # the parser looks beyond the end of some lines
+        raise ValueError("it has a line that is no series") from error
 
 
 def _fetch(url: str) -> str | None:
