@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from modelyard.adapters.store import evidently_page, table_parts
 from modelyard.adapters.store.table_parts import TableFile
@@ -224,6 +226,54 @@ def test_the_report_shows_the_rows_that_a_sample_of_one_frame_has(tmp_path):
         shown = some_rows(opened, rows=len(frame), names=names)
     expected = frame[names].sample(200, random_state=0).reset_index(drop=True)
     pd.testing.assert_frame_equal(shown.reset_index(drop=True), expected, check_dtype=False)
+
+
+def test_texts_of_every_kind_of_arrow_show_the_same_however_a_window_is_cut(tmp_path):
+    frame, seen = feed_of(["none"] * 4), []
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    place = table.schema.get_field_index("place")
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        folder = tmp_path / str(kind)
+        folder.mkdir()
+        changed = table.set_column(place, "place", table.column(place).cast(kind))
+        parquet.write_table(changed, folder / "a.parquet", row_group_size=333)
+        seen += [see(folder, 64), see(folder, 10_000)]
+    assert all(each == seen[0] for each in seen)
+
+
+def test_a_file_is_opened_once_for_a_reading_however_many_groups_it_has(tmp_path, monkeypatch):
+    """Each opening reads what the file says of all of its groups."""
+    rows_of(1, WEEKS, 4).to_parquet(tmp_path / "a.parquet", index=False, row_group_size=20)
+    opened, real = [], table_parts.open_parts
+
+    def count(*words, **more):
+        opened.append(words)
+        return real(*words, **more)
+
+    monkeypatch.setattr(table_parts, "open_parts", count)
+    table = TableFile(tmp_path / "a.parquet", uri="a.parquet", data=MODEL.data)
+    span = (Interval(since=UNTIL - dt.timedelta(days=7), until=UNTIL),)
+    assert sum(len(frame) for frame, _ in table.coded_parts(["temp"], span)) == ROWS
+    before = len(opened)
+    assert sum(len(frame) for frame, _ in table.coded_parts(["temp"], span)) == ROWS
+    assert len(opened) - before == 1
+
+
+def test_nulls_of_other_days_do_not_change_the_types_of_the_rows_that_are_scored(tmp_path):
+    frame = feed_of(["none"] * 4)
+    own = frame["at"] >= DAY_ONE + WEEK * (WEEKS + 3)
+    frame = frame.assign(
+        trips=frame["trips"].astype("Int64").where(own),
+        is_on=frame["is_on"].astype(object).where(own, None),
+    ).sample(frac=1, random_state=0)
+    frame.to_parquet(tmp_path / "a.parquet", index=False)
+    table = TableFile(tmp_path / "a.parquet", uri="a.parquet", data=MODEL.data)
+    span = Interval(since=UNTIL - dt.timedelta(days=7), until=UNTIL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_parts, "PART_ROWS", 64)
+        found = pd.concat(few_a_day(table, MODEL, span), ignore_index=True)
+    pd.testing.assert_frame_equal(found, with_labels(table.rows_within((span,)), MODEL)[0])
+    assert [str(found[name].dtype) for name in ("trips", "is_on")] == ["int64", "bool"]
 
 
 @pytest.mark.parametrize("part_rows", [7, 64, 5000])

@@ -83,6 +83,26 @@ class TableFile:
             frame = self._frame(table, first, read)
             yield (frame if spans is None else self._within(frame, spans))[wanted]
 
+    def parts_within(
+        self, spans: Sequence[Interval], only: Sequence[str] | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """The rows of `rows_within` in parts: rows of other days have no say in their types.
+
+        Args:
+            spans: The days of the rows, of a file without `breaches`.
+            only: The columns; None for all of the contract.
+
+        Raises:
+            CannotAnswer: It is no table.
+        """
+        wanted = self._names if only is None else list(only)
+        read = list(dict.fromkeys([*wanted, self._timestamp]))
+        for first, table in self._tables(read, spans):
+            places, chosen = self._choose_rows(table, first, spans)
+            source = self._source(_numbers(first, places), self._by_value)
+            frame = contract_frame(chosen, self._data.columns, wanted, source, uri=self.uri)
+            yield frame[wanted]
+
     def coded_parts(
         self, only: Sequence[str], spans: Sequence[Interval]
     ) -> Iterator[tuple[pd.DataFrame, dict[str, CodedValues]]]:
@@ -204,7 +224,7 @@ class TableFile:
         """No rows, of the columns as they are stored."""
         with self._open(self._stored) as file:
             empty = file.schema_arrow.empty_table()
-        return _columns(empty, self._choose(empty.column_names))
+        return _with_plain_texts(_columns(empty, self._choose(empty.column_names)))
 
     @cached_property
     def _stored(self) -> Path:
@@ -260,13 +280,12 @@ class TableFile:
         import pyarrow as pa
 
         source = self._source(int, frozenset())
-        for batch in self._batches([name]):
-            kind = batch.schema.field(name).type
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            if kind not in {pa.string(), pa.large_string(), pa.string_view()}:
-                return True
-            if not are_plain_times(pa.chunked_array([batch.column(name)]), source):
-                return False
+        with self._open(self._stored) as file:
+            for batch in _batches(file, [name]):
+                if not _is_text(batch.schema.field(name).type):
+                    return True
+                if not are_plain_times(pa.chunked_array([batch.column(name)]), source):
+                    return False
         return True
 
     def _source(self, number: Callable[[int], int], by_value: frozenset[str]) -> Source:
@@ -296,42 +315,52 @@ class TableFile:
         """Parts of the file, each with the number of its first row; at least one."""
         import pyarrow as pa
 
-        with self._open(self._stored) as file:
-            groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
         first, is_empty = 0, True
-        for group, rows in enumerate(groups):
-            # Groups without a row of the days are not read, but for this one column.
-            done = first
-            if spans is None or self._reaches(group, spans):
-                for batch in self._batches(names, group, coded):
-                    yield done, pa.Table.from_batches([batch])
-                    done, is_empty = done + len(batch), False
-            first += rows
+        # Opened once: each opening reads what the file says of all of its groups.
+        with self._open(self._stored, coded) as file:
+            for group in range(file.num_row_groups):
+                # Groups without a row of the days are not read, but for this one column.
+                done = first
+                if spans is None or self._reaches(file, group, spans):
+                    for batch in _batches(file, names, [group]):
+                        yield done, _with_plain_texts(pa.Table.from_batches([batch]))
+                        done, is_empty = done + len(batch), False
+                first += file.metadata.row_group(group).num_rows
         if is_empty:
             yield 0, _columns(self._empty, names)
 
-    def _reaches(self, group: int, spans: Sequence[Interval]) -> bool:
+    def _reaches(self, file: parquet.ParquetFile, group: int, spans: Sequence[Interval]) -> bool:
         import pyarrow as pa
 
-        for batch in self._batches([self._timestamp], group):
+        for batch in _batches(file, [self._timestamp], [group]):
             times = self._frame(pa.Table.from_batches([batch]), 0, [self._timestamp])
             if is_within(times, timestamp=self._timestamp, spans=spans).any():
                 return True
         return False
 
-    def _batches(
-        self, names: Sequence[str], group: int | None = None, coded: Collection[str] = ()
-    ) -> Iterator[pa.RecordBatch]:
-        with self._open(self._stored, coded) as file:
-            groups = None if group is None else [group]
-            yield from file.iter_batches(
-                PART_ROWS, row_groups=groups, columns=list(names), use_threads=False
-            )
-
     def _open(
         self, path: Path, coded: Collection[str] = ()
     ) -> AbstractContextManager[parquet.ParquetFile]:
         return open_parts(path, name=self.uri, coded=sorted(coded))
+
+
+def _batches(
+    file: parquet.ParquetFile, names: Sequence[str], groups: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    yield from file.iter_batches(
+        PART_ROWS, row_groups=groups, columns=list(names), use_threads=False
+    )
+
+
+def _with_plain_texts(table: pa.Table) -> pa.Table:
+    """The table without views of texts, of which Arrow cannot take some rows."""
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        if field.type == pa.string_view():
+            plain = table.column(place).cast(pa.large_string())
+            table = table.set_column(place, field.name, plain)
+    return table
 
 
 def _numbers(first: int, places: NDArray[np.intp]) -> Callable[[int], int]:

@@ -245,7 +245,9 @@ def few_a_day(table: TableFile, model: Model, span: Interval) -> Iterator[pd.Dat
 
 def _parts(table: TableFile, only: Sequence[str] | None, span: Interval) -> Iterator[pd.DataFrame]:
     # A file that lacks a column is read as a whole, to say so.
-    return table.parts(only, (span,)) if table.is_whole else iter([table.rows_within((span,))])
+    if not table.is_whole:
+        return iter([table.rows_within((span,))])
+    return table.parts_within((span,), only)
 
 
 def _day_losses(
