@@ -85,8 +85,12 @@ def test_the_platforms_lock_has_what_serving_needs():
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
-        ("borrowed==2.0", "asks for borrowed==2.0, {lock} has borrowed 1.0"),
+        ("borrowed==2.0", "asks for borrowed==2.0, {lock} has borrowed==1.0"),
         ("borrowed\nother[x]>=3", "asks for other[x]>=3, {lock} has none"),
+        (
+            "o @ https://example.org/o.whl",
+            "asks for o @ https://example.org/o.whl, {lock} has none",
+        ),
     ],
 )
 def test_a_wish_that_was_not_locked_is_refused(root, wish, said):
@@ -102,11 +106,16 @@ def test_a_wish_that_was_not_locked_is_refused(root, wish, said):
 
 @pytest.mark.parametrize(
     "wishes",
-    ["", "# none\n", "-r more.in\n./wheels/a.whl\n", "other; sys_platform == 'none'\n",
-     "other @ https://example.org/other-1.0-py3-none-any.whl\n"],
-)  # fmt: skip
+    ["", "# none\n", "-r more.in\n./wheels/a.whl\n", "other; sys_platform == 'none'\n"],
+)
 def test_what_cannot_be_compared_with_a_lock_is_left_to_uv(root, wishes):
     (root / WISHES).write_text(wishes)
+    refuse_unlocked(root, "m")
+
+
+def test_a_wish_that_is_locked_as_a_file_of_unknown_version_is_locked(root):
+    (root / WISHES).write_text("o @ https://example.org/o-3.whl\no>=2\nodd===x-1\n")
+    (root / LOCK).write_text("o @ https://example.org/o-3.whl\nodd===x-1\n")
     refuse_unlocked(root, "m")
 
 

@@ -61,18 +61,22 @@ def refuse_unlocked(root: Path, model: str) -> None:
     wishes, lock = root / trainer_wishes(model), root / trainer_lock(model)
     wanted = wishes.read_text(encoding="utf-8") if wishes.is_file() else ""
     locked = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    found = {
-        normalized_name(pin.name): str(pin.specifier).removeprefix("==") for pin in _applied(locked)
-    }
+    found = {normalized_name(pin.name): pin for pin in _applied(locked)}
     for wish in _applied(wanted):
-        version = found.get(normalized_name(wish.name))
-        fits = version is not None and wish.specifier.contains(version, prereleases=True)
-        if not fits and not wish.url:
+        pin = found.get(normalized_name(wish.name))
+        if pin is None or not _admits(wish, pin):
             raise Refused(
                 f"{trainer_wishes(model)} asks for {wish}, {trainer_lock(model)} has "
-                f"{f'{wish.name} {version}' if version else 'none'}",
+                f"{pin or 'none'}",
                 hint=f"modelyard runtime lock {model}",
             )
+
+
+def _admits(wish: Requirement, pin: Requirement) -> bool:
+    # Of a file at an address the version is not known.
+    if wish.url or pin.url:
+        return True
+    return wish.specifier.contains(str(pin.specifier).lstrip("="), prereleases=True)
 
 
 def _applied(text: str) -> Iterator[Requirement]:
