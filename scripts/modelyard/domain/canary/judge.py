@@ -39,6 +39,10 @@ from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import LOOKS_MISSING, NOT_ASKED, Outcome, Verdict
 
+LATEST_LOOKS = 20
+"""The last looks that must not fail alone where all looks together pass: late harm is diluted by
+those before it. What is promised to fail fails within so many looks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryEvidence:
@@ -122,6 +126,19 @@ def judge_canary(evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
         ValueError: The policy's numbers are out of range.
     """
     samples = keep_pairs_of(drop_out_of_order(evidence.samples), evidence.canary)
+    verdict = _judge(samples, evidence, policy)
+    if verdict.outcome is not Outcome.PASS or len(samples) <= LATEST_LOOKS + 1:
+        return verdict
+    latest = _judge(samples[-LATEST_LOOKS - 1 :], evidence, policy)
+    if latest.outcome is not Outcome.FAIL:
+        return verdict
+    # No fail: the latest looks change with each sample, so asking often would fail every canary.
+    missing = f"missing: {LATEST_LOOKS} looks without harm; in the last ones {latest.reason}"
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; {missing}")
+
+
+def _judge(samples: Sequence[Sample], evidence: CanaryEvidence, policy: CanaryPolicy) -> Verdict:
+    """The verdict on these samples, which are in order, as if the first one began the traffic."""
     canary = count_arm(samples, evidence.canary, is_new=True)
     stable = _stable_arm(samples, evidence.stable, canary)
     if not _is_asked(canary):

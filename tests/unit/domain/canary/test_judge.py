@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -147,6 +148,30 @@ def test_a_pass_does_not_stand_when_later_requests_go_badly():
         Outcome.INCONCLUSIVE,
         Outcome.FAIL,
     }
+
+
+def hanging(*parts):
+    """A canary with a share of a fifth that answers these parts of its requests, one a look."""
+    answered = itertools.accumulate((int(200 * part) for part in parts), initial=0)
+    looks = [(counts(own), counts(800 * look)) for look, own in enumerate(answered)]
+    return canary(samples(*looks), share=0.2)
+
+
+def test_a_canary_that_hangs_late_does_not_pass_by_what_it_answered_before():
+    healthy, late = hanging(*[1.0] * 60), hanging(*[1.0] * 60, *[0.5] * 20)
+    assert judge_canary(healthy, POLICY).outcome is Outcome.PASS
+
+    found = judge_canary(late, POLICY)
+
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "missing: 20 looks without harm; in the last ones it answered" in found.reason
+    assert "of its requests are never answered" in found.reason
+
+
+def test_a_canary_that_answered_badly_for_a_while_passes_once_its_last_looks_are_good():
+    found = judge_canary(hanging(*[1.0] * 100, *[0.5] * 10, *[1.0] * 20), POLICY)
+
+    assert found.outcome is Outcome.PASS
 
 
 def test_slow_harm_is_not_passed_before_the_least_looks_and_seconds():
