@@ -278,3 +278,19 @@ def test_a_category_that_has_one_level_is_stuck_or_has_lost_the_shards_of_all_ot
     assert stuck == {"station": "all values are 'a': looks stuck"}
     lost = causes(profile, {name: values[of] for name, values in table.items()})
     assert "missing shards" in lost["station"]
+
+
+def test_a_jump_where_no_two_weeks_are_alike_is_taken_for_a_unit_in_most_cases():
+    """The price of decision 201: units cover so much of what a level may become."""
+    jumps = named = 0
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        weeks = np.repeat(np.arange(40), 600)
+        usual = (100 + random.normal(0, 2, 40))[weeks] + random.normal(0, 2, len(weeks))
+        profile = build_profile({"temp": usual}, COLUMNS[:1], weeks)
+        for factor in np.exp(random.uniform(-2, 2, 4)):
+            level = factor * (100 + random.normal(0, 2))
+            found = causes(profile, {"temp": level + random.normal(0, 2, 600)})
+            if abs(np.log(factor)) > 0.3:
+                jumps, named = jumps + 1, named + bool(found)
+    assert (jumps, named) == (40, 23)
