@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 from modelyard.adapters.specs.schemas import schema_folder
+from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import columns_of
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.notifications import find_notifications
 from modelyard.domain.specs.contract import find_breaches
+from modelyard.errors import CannotAnswer
 from operations.drift_yard import (
     JUNE,
     MODEL,
@@ -312,6 +314,23 @@ def test_a_model_without_a_feed_or_a_profile_cannot_be_asked(tmp_path):
         file.unlink()
     done = yard.run("drift", "delays", "--feed", "data/delays/*.parquet")
     assert (done.exit_code, "out of reach" in done.stderr) == (1, True)
+
+
+def test_a_store_that_fails_once_is_named_and_no_rows_are_missed(yard, monkeypatch):
+    """Windows were not counted then, so they look empty: that must not be said of the feed."""
+    real, asked = Store.read_evidence, []
+
+    def read(store, digest):
+        asked.append(digest)
+        if len(asked) == 1:
+            raise CannotAnswer("the store did not answer")
+        return real(store, digest)
+
+    monkeypatch.setattr(Store, "read_evidence", read)
+
+    done = yard.run("drift", "delays")
+
+    assert (done.exit_code, "the store did not answer" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.long

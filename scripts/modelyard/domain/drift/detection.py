@@ -108,12 +108,16 @@ def refuse_absent(profile: Profile, names: Container[str]) -> None:
         CannotAnswer: There is one.
     """
     # The contract is checked first, so a missing column here is one that the contract has lost.
-    absent = [column.name for column in profile.columns if column.name not in names]
-    if absent:
+    if absent := absent_columns(profile, names):
         raise CannotAnswer(
             f"drift: the window lacks {', '.join(absent)}, which the profile has",
             hint="check the data against the contract first: a missing column is an incident",
         )
+
+
+def absent_columns(profile: Profile, names: Container[str]) -> list[str]:
+    """The columns of the profile that a window with these columns lacks."""
+    return [column.name for column in profile.columns if column.name not in names]
 
 
 def check_counts(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
 from modelyard.domain.drift.column_checks import ColumnCheck
-from modelyard.domain.drift.detection import LEAST_BLOCKS, confirm_drift, refuse_absent
+from modelyard.domain.drift.detection import (
+    LEAST_BLOCKS,
+    absent_columns,
+    confirm_drift,
+    refuse_absent,
+)
 from modelyard.domain.drift.feed_faults import (
     LEVEL,
     WindowRows,
@@ -48,8 +54,8 @@ from modelyard.operations.drift.window_evidence import (
     WindowComparison,
     see_windows,
 )
-from modelyard.operations.drift.window_rows import open_windows
-from modelyard.operations.training.data_root import data_root
+from modelyard.operations.drift.window_rows import OpenedWindow, open_windows
+from modelyard.operations.training.data_root import DataRoot, data_root
 from modelyard.operations.workspace import Workspace
 
 FORMAT = 1
@@ -192,9 +198,9 @@ def compare_feed(
         return ContractBreach(**vars(result), breaches=found.breaches)
     today = workspace.services.clock.now().astimezone(find_zone(model.data.timezone)).date()
     day = until or found.end(today)
-    profile = _known_profile(workspace, catalog, model)
+    profile = _find_profile(workspace, catalog, model.name)
     with open_windows(model, found, data, until=day, of=model.drift.of) as (opened, pins):
-        seen = see_windows(model, opened, profile)
+        seen = see_windows(model, opened, _usable(profile, model))
     result = replace(result, until=day, windows=seen.windows)
     rows = [window.data for window in seen.windows]
     if broken := latest_breaches(breach for each in rows for breach in each.breaches):
@@ -208,7 +214,27 @@ def compare_feed(
     )
     spans = windows_before(day, days=model.drift.window_days, of=max(LEVEL, model.drift.of))
     volumes = count_windows(delivery, spans)
-    return _compare_windows(workspace, result, seen, pins, faults, volumes)
+    if isinstance(profile, YardError):
+        raise profile
+    return _compare_windows(workspace, result, seen, profile, pins, faults, volumes)
+
+
+@contextmanager
+def opened_again(result: FeedComparison, data: DataRoot) -> Iterator[tuple[OpenedWindow, ...]]:
+    """The windows that were compared.
+
+    Raises:
+        CannotAnswer: Their files are others now.
+    """
+    until = result.windows[-1].data.days.until
+    opened = open_windows(result.model, result.feed, data, until=until, of=len(result.windows))
+    with opened as (windows, pins):
+        if pins != result.pins:
+            raise CannotAnswer(
+                f"{result.feed.uri}: files changed after they were compared",
+                hint="run the command again once nobody writes them",
+            )
+        yield windows
 
 
 def production_version(catalog: Catalog, model: str) -> tuple[ModelVersion, Record]:
@@ -326,22 +352,29 @@ def summarize_comparison(result: FeedComparison) -> str:
     return f"{subject} is confirmed by {where}: {format_drift(result.confirmed)}"
 
 
-def _known_profile(workspace: Workspace, catalog: Catalog, model: Model) -> Profile | None:
-    """The profile that windows are counted by; None if they cannot be compared.
+def _find_profile(workspace: Workspace, catalog: Catalog, model: str) -> Profile | YardError:
+    """The profile that windows are counted by, or why there is none.
 
-    Why they cannot is said once the rows were found to keep the contract.
+    That is said once the rows were found to keep the contract.
     """
     try:
-        _, record = production_version(catalog, model.name)
-        profile = _read_profile(workspace, record.profile or "")
-        refuse_absent(profile, {column.name for column in model.data.columns})
-    except YardError:
+        _, record = production_version(catalog, model)
+        return Profile.from_document(
+            json.loads(workspace.store.read_evidence(record.profile or ""))
+        )
+    except YardError as error:
+        return error
+
+
+def _usable(profile: Profile | YardError, model: Model) -> Profile | None:
+    """The profile, if there is one that windows with the contract's columns can be counted by."""
+    if isinstance(profile, YardError) or absent_columns(profile, _column_names(model)):
         return None
     return profile
 
 
-def _read_profile(workspace: Workspace, digest: str) -> Profile:
-    return Profile.from_document(json.loads(workspace.store.read_evidence(digest)))
+def _column_names(model: Model) -> frozenset[str]:
+    return frozenset(column.name for column in model.data.columns)
 
 
 def _where_rows_suffice(result: FeedResult) -> str:
@@ -356,17 +389,16 @@ def _compare_windows(
     workspace: Workspace,
     result: FeedResult,
     seen: SeenWindows,
+    profile: Profile,
     pins: tuple[DataFile, ...],
     faults: tuple[Breach, ...],
     volumes: tuple[WindowRows, ...],
 ) -> ContractBreach | FeedComparison:
     model, policy = result.model, result.model.drift
     spec, record = production_version(result.catalog, model.name)
-    digest = record.profile or ""
-    profile = _read_profile(workspace, digest)
     least, windows = policy.least_rows, result.windows
     if any(window.data.rows >= least for window in windows):
-        refuse_absent(profile, {column.name for column in model.data.columns})
+        refuse_absent(profile, _column_names(model))
     since = windows[0].data.days.since
     earlier = [each for each in volumes if each.days.since < since]
     latest = [each for each in volumes if each.days.since >= since]
@@ -393,7 +425,7 @@ def _compare_windows(
     return FeedComparison(
         **vars(result),
         parent=spec,
-        digest=digest,
+        digest=record.profile or "",
         profile=profile,
         pins=pins,
         faults=(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.column_values import plain_array
-from modelyard.errors import CannotAnswer
-from modelyard.operations.drift.compare import FeedComparison
+from modelyard.operations.drift.compare import FeedComparison, opened_again
 from modelyard.operations.drift.feed import training_rows
 from modelyard.operations.drift.page_content import draw_distributions, drift_page, page_title
 from modelyard.operations.drift.window_evidence import WindowComparison, check_windows
-from modelyard.operations.drift.window_rows import WindowRows, open_windows
+from modelyard.operations.drift.window_rows import OpenedWindow, open_windows
 from modelyard.operations.training.data_root import DataRoot, data_root
 from modelyard.operations.workspace import Workspace
 
@@ -56,7 +54,7 @@ def write_drift_page(workspace: Workspace, result: FeedComparison, path: Path) -
     names = [column.name for column in columns]
     report = path.with_name(f"{path.stem}.evidently.html")
     reference = training_rows(result.model, result.parent, data, names)
-    with _opened_again(result, data) as opened:
+    with opened_again(result, data) as opened:
         rows = sum(window.data.rows for window in result.windows)
         now = some_rows(opened, rows=rows, names=names)
         summary = write_page(reference, now, columns, report)
@@ -69,25 +67,7 @@ def write_drift_page(workspace: Workspace, result: FeedComparison, path: Path) -
     return DriftPage(path=path, report=report, digest=digest, summary=summary)
 
 
-@contextmanager
-def _opened_again(result: FeedComparison, data: DataRoot) -> Iterator[tuple[WindowRows, ...]]:
-    """The windows that were compared.
-
-    Raises:
-        CannotAnswer: Their files are others now.
-    """
-    until = result.windows[-1].data.days.until
-    opened = open_windows(result.model, result.feed, data, until=until, of=len(result.windows))
-    with opened as (windows, pins):
-        if pins != result.pins:
-            raise CannotAnswer(
-                f"{result.feed.uri}: files changed after they were compared",
-                hint="run the command again once nobody writes them",
-            )
-        yield windows
-
-
-def some_rows(opened: Sequence[WindowRows], *, rows: int, names: Sequence[str]) -> pd.DataFrame:
+def some_rows(opened: Sequence[OpenedWindow], *, rows: int, names: Sequence[str]) -> pd.DataFrame:
     """The rows of all windows that the report shows.
 
     Args:

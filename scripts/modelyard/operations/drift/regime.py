@@ -12,7 +12,7 @@ from modelyard.domain.drift.quality import Quality
 from modelyard.domain.drift.regime import Regime, drifted_windows, longest_regime
 from modelyard.domain.drift.retraining import cluster_of, current_sets
 from modelyard.domain.specs.column_values import Table
-from modelyard.operations.drift.compare import FeedComparison
+from modelyard.operations.drift.compare import FeedComparison, opened_again
 from modelyard.operations.drift.window_evidence import check_windows
 from modelyard.operations.drift.window_rows import open_windows
 from modelyard.operations.training.data_root import DataRoot, data_root
@@ -57,7 +57,7 @@ def _clusters_of_latest(result: FeedComparison, data: DataRoot, cluster: str) ->
     model, latest = result.model, result.windows[-1].data
     named = {model.data.timestamp, cluster}
     names = [column.name for column in model.data.columns if column.name in named]
-    with open_windows(model, result.feed, data, until=latest.days.until, of=1) as (opened, _):
+    with opened_again(result, data) as opened:
         table = opened[-1].read_whole(names)
     return clusters_a_day(table, latest.rows, cluster, model.data.timestamp)
 

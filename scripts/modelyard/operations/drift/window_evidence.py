@@ -19,7 +19,7 @@ from modelyard.domain.drift.second_look.habits import number_columns
 from modelyard.domain.specs.column_values import Array, Columns, plain_array
 from modelyard.domain.specs.contract import Breach
 from modelyard.domain.specs.model import Model
-from modelyard.operations.drift.window_rows import Tally, WindowData, WindowRows, read_window
+from modelyard.operations.drift.window_rows import OpenedWindow, Tally, WindowData, read_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,9 @@ class SeenWindows:
     causes: tuple[Breach, ...] = ()
 
 
-def see_windows(model: Model, opened: Sequence[WindowRows], profile: Profile | None) -> SeenWindows:
+def see_windows(
+    model: Model, opened: Sequence[OpenedWindow], profile: Profile | None
+) -> SeenWindows:
     """Read the windows, the last one first, and keep what they show and not their rows.
 
     Args:
@@ -87,7 +89,7 @@ def see_windows(model: Model, opened: Sequence[WindowRows], profile: Profile | N
 
 
 def check_windows(
-    opened: Sequence[WindowRows], profile: Profile, least_rows: int
+    opened: Sequence[OpenedWindow], profile: Profile, least_rows: int
 ) -> tuple[WindowComparison, ...]:
     """The windows with their checks, where they have enough rows."""
     windows = []
@@ -100,7 +102,7 @@ def check_windows(
 
 
 def _see_window(
-    model: Model, rows: WindowRows, profile: Profile, again: RowsAgain, *, is_last: bool
+    model: Model, rows: OpenedWindow, profile: Profile, again: RowsAgain, *, is_last: bool
 ) -> SeenWindows:
     timestamp, watched = model.data.timestamp or "", {column.name for column in profile.columns}
     columns = [column for column in model.data.columns if column.name in watched]

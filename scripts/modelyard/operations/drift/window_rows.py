@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowRows:
+class OpenedWindow:
     """The rows of one window, in the files that reach it.
 
     Args:
@@ -106,7 +106,7 @@ class Tally(Protocol):
 @contextmanager
 def open_windows(
     model: Model, feed: Feed, data: DataRoot, *, until: date, of: int
-) -> Iterator[tuple[tuple[WindowRows, ...], tuple[DataFile, ...]]]:
+) -> Iterator[tuple[tuple[OpenedWindow, ...], tuple[DataFile, ...]]]:
     """The last `of` windows before `until`, oldest first, and the pins of the files they are in.
 
     Raises:
@@ -123,7 +123,7 @@ def open_windows(
                 files.append((file, table))
                 pins.append(DataFile(uri=file.uri, sha256=digest))
         windows = [
-            WindowRows(
+            OpenedWindow(
                 days=days,
                 contract=model.data,
                 files=[table for file, table in files if file.reaches((days,))],
@@ -133,7 +133,7 @@ def open_windows(
         yield tuple(windows), tuple(pins)
 
 
-def read_window(window: WindowRows, tallies: Sequence[Tally] = ()) -> WindowData:
+def read_window(window: OpenedWindow, tallies: Sequence[Tally] = ()) -> WindowData:
     """Read a window once, for its breaches and for tallies.
 
     Tallies get rows that break the contract too, but none of a file with broken names.
