@@ -346,6 +346,16 @@ def test_beside_a_number_with_few_held_out_rows_nothing_is_known():
     assert [at for at, usual in enumerate(promise.usual) if usual is not None] == [place(0.17)]
 
 
+def test_of_classes_that_are_as_rare_the_first_ones_of_the_contract_are_usual():
+    """More than 16 of them: what sorts fewer keeps their order anyway."""
+    names = [f"c{at:02}" for at in range(MOST_CLASSES)]
+    answers = np.repeat(names, [2] * 18 + [60, 900])
+    grid = segment_grid(replace(KIND, classes=tuple(names)))
+    promise = promise_pairs(np.repeat(names[0], answers.size), answers, grid)
+    usual = {names[at] for at in promise.usual[grid.classes.index(names[0])]}
+    assert usual == {*names[:9], *names[18:]}
+
+
 @given(rows=st.integers(0, 9 * LEAST_HELD_OUT), seed=st.integers(0, 9))
 def test_what_a_version_answered_on_held_out_rows_is_usual(rows, seed):
     scores = np.random.default_rng(seed).random(rows) ** 3
