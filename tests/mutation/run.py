@@ -187,8 +187,9 @@ def _covered(package: str, *, long: bool) -> Covered:
             return int(code)
 
         code = _forked(record, seconds=600)
-        if code:
-            raise SystemExit(f"the tests of {package} fail without a change (exit {code})")
+        # A test whose memory is measured may fail here. What fails without a change is seen below.
+        if code not in {SURVIVED, KILLED}:
+            raise SystemExit(f"the tests of {package} cannot be run (exit {code})")
         found = json.loads(written.read_text("utf-8"))
     return Covered(lines=found["lines"], seconds=found["seconds"])
 
