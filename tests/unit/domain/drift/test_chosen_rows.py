@@ -68,5 +68,6 @@ def test_rows_that_are_alike_have_places_of_their_own_also_in_several_parts():
 def test_of_no_rows_none_is_known_and_none_is_known_before_the_first():
     keys = np.arange(4, dtype=np.uint64)
     assert known_share(keys, keys[1:3]) == 0.5
+    assert known_share(keys, keys[:1]) == 0.25
     assert known_share(keys, keys[:0]) == 0
     assert known_share(keys[:0], keys) == 0

@@ -54,6 +54,7 @@ def regime_of(has_rows: Callable[[date], bool], until: date, since: date) -> Reg
         (is_business_day, date(2026, 11, 28)),
         (is_business_day, date(2027, 7, 31)),
         (is_open_at_christmas, date(2027, 1, 9)),
+        (is_open_at_christmas, date(2027, 1, 27)),
         (is_even, date(2026, 11, 28)),
         (lambda _: True, date(2026, 8, 1)),
     ],
