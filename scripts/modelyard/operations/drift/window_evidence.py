@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,19 +73,17 @@ def see_windows(
         profile: The reference, with columns of the contract alone; None to look at the contract
             alone.
     """
-    again, seen = RowsAgain(), SeenWindows(windows=(), again=RowsAgain())
-    for rows in reversed(opened):
-        if profile is None:
-            found = SeenWindows(windows=(WindowComparison(data=read_window(rows)),), again=again)
-        else:
-            found = _see_window(model, rows, profile, again, is_last=rows is opened[-1])
-        seen = SeenWindows(
-            windows=(*found.windows, *seen.windows),
-            again=again,
-            duplicates=seen.duplicates or found.duplicates,
-            causes=seen.causes or found.causes,
-        )
-    return seen
+    latest_first = opened[::-1]
+    if profile is None:
+        alone = [WindowComparison(data=read_window(rows)) for rows in latest_first]
+        return SeenWindows(windows=tuple(alone[::-1]), again=RowsAgain())
+    again = RowsAgain()
+    seen = [
+        _see_window(model, rows, profile, again, is_last=rows is opened[-1])
+        for rows in latest_first
+    ]
+    # What is said of the last window alone is in what was seen first.
+    return replace(seen[0], windows=tuple(w for each in seen[::-1] for w in each.windows))
 
 
 def check_windows(

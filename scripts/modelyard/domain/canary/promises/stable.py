@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -46,7 +46,8 @@ def is_stable_doubtful(
     if known is None:
         return False
     test, predictions = known
-    found = (test.shift_of(late, start=start) for start, late in _late_parts(predictions))
+    starts = _late_starts(len(predictions))
+    found = (test.shift_of(_counts_from(predictions, start), start=start) for start in starts)
     return any(
         each.distance > test.allowed + distance_by_chance(test.expected.shares, each.effective)
         for each in found
@@ -303,27 +304,22 @@ def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidenc
     """
     starts = _late_starts(len(predictions))
     test = replace(test, alpha=test.alpha / len(starts))
-    may_reject = test.may_reject_alone(predictions, starts)
-    if not any(may_reject):
-        return None
-    for (start, late), may in zip(_late_parts(predictions), may_reject, strict=True):
-        if not may:
-            continue
-        found = test.shift_of(late, start=start)
-        if found.evidence.ever_rejects(test.alpha):
-            return found
+    for start, may in zip(starts, test.may_reject_alone(predictions, starts), strict=True):
+        if may:
+            found = test.shift_of(_counts_from(predictions, start), start=start)
+            if found.evidence.ever_rejects(test.alpha):
+                return found
     return None
 
 
-def _late_parts(predictions: Histograms) -> Iterator[tuple[int, Histograms]]:
-    """All looks, the last half, quarter and so on, each with its first look."""
+def _counts_from(predictions: Histograms, start: int) -> Histograms:
+    """What is counted from this look on."""
     counts = np.asarray(predictions, dtype=np.float64)
-    for start in _late_starts(len(counts)):
-        yield start, counts[start:] - (counts[start - 1] if start else 0)
+    return counts[start:] - (counts[start - 1] if start else 0)
 
 
 def _late_starts(looks: int) -> list[int]:
-    """The first look of all, of the last half, quarter and so on."""
+    """Where all looks begin, the last half of them, the last quarter and so on."""
     starts = [0]
     while looks - starts[-1] > LEAST_BAD_LOOKS:
         starts.append(starts[-1] + (looks - starts[-1] + 1) // 2)
