@@ -317,7 +317,7 @@ def test_a_model_without_a_feed_or_a_profile_cannot_be_asked(tmp_path):
 
 
 def test_a_store_that_fails_once_is_named_and_no_rows_are_missed(yard, monkeypatch):
-    """Windows were not counted then, so they look empty: that must not be said of the feed."""
+    """Without a profile no rows are compared, but the feed has enough of them."""
     real, asked = Store.read_evidence, []
 
     def read(store, digest):

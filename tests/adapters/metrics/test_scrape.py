@@ -76,7 +76,7 @@ class Server:
 
 
 class BrokenPage(Server):
-    """A server whose page is not what it counted."""
+    """A server whose /metrics page is changed before it is sent."""
 
     def __init__(self, release: str, change: Callable[[bytes], Iterable[bytes]]) -> None:
         super().__init__(release)

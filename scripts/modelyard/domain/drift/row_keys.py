@@ -105,7 +105,7 @@ def mix_keys(keys: Keys) -> Keys:
 
 
 def known_share(keys: Keys, earlier: Keys) -> float:
-    """The share of rows whose key is among the earlier ones; both in ascending order."""
+    """The share of `keys` that are also in `earlier`; both are sorted."""
     known = 0
     for first in range(0, len(keys) if len(earlier) else 0, _SLICE):
         here = keys[first : first + _SLICE]

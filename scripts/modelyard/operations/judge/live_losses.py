@@ -94,7 +94,7 @@ def day_losses_of(
 
 
 def _of_usual_mix(frame: pd.DataFrame, held_out: NDArray[Any], model: str) -> pd.DataFrame:
-    """The deliveries without those whose labels came for some classes alone."""
+    """The frame without the deliveries whose mix of classes is not that of held-out rows."""
     kept = frame.groupby("delivery")[LABEL].transform(
         lambda labels: not is_other_mix(labels.to_numpy(), held_out)
     )
