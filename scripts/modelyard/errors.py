@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 EXIT_CODES = (
     "0 done, 1 could not answer, 2 wrong usage, "
     "3 the answer is no: refused, invalid, stale or drifted"
@@ -75,3 +77,10 @@ class Refused(YardError):  # noqa: N818 - reads as the outcome it is
 
 class OverLimit(Refused):
     """A file is larger than a setting allows; with another setting the same file is read."""
+
+
+def join_first(texts: Iterable[str], most: int, *, between: str = ", ") -> str:
+    """The first texts, and how many more there are: `a, b and 1,204 more`."""
+    every = list(texts)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return between.join(every[:most]) + more

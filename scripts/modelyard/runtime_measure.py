@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Refused, join_first
 
 LOCK_FILE = "requirements.lock"
 """In the folder of an environment: the lock that it was built from."""
@@ -91,10 +91,9 @@ def refuse_other_runtime(
             hint="run it in the pinned runtime, or pin this one with `modelyard version new`",
         )
     if unmet := list(unmet_pins(content.decode(), found)):
-        more = f" and {len(unmet) - _SHOWN} more" if len(unmet) > _SHOWN else ""
         raise Refused(
             f"runtime {where}: the version pins lock {pin[:_SHORT]}..., but this is installed: "
-            f"{'; '.join(unmet[:_SHOWN])}{more}",
+            f"{join_first(unmet, _SHOWN, between='; ')}",
             hint="`modelyard runtime prune` removes environments; the next step builds them again",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, join_first
 
 MOST_LISTED = 20
 """Known names that the answer lists; a repository may have a thousand models."""
@@ -25,9 +25,8 @@ def unknown_name(
     """
     names = list(dict.fromkeys(known))
     close = get_close_matches(name, names, n=1)
-    shown = ", ".join(names[:MOST_LISTED]) or "none"
-    more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+    shown = join_first(names, MOST_LISTED) or "none"
     return CannotAnswer(
-        f"{where} has no {what}; it has {shown}{more}",
+        f"{where} has no {what}; it has {shown}",
         hint=f"did you mean {close[0]}?" if close else hint,
     )

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.contract import Column
-from modelyard.errors import Refused
+from modelyard.errors import Refused, join_first
 from modelyard.serving.tensor import (
     DATATYPES,
     ReadTensor,
@@ -82,7 +82,7 @@ def read_request(
     tensors = _tensors(request)
     read, problems = _read_all(columns, tensors)
     if problems := [*_twins(tensors, columns), *problems]:
-        raise Refused(_summary(problems))
+        raise Refused(join_first(problems, _MOST_NAMED, between="; "))
     rows = _rows(read)
     nulls = {c.name: read[c.name].nulls if c.name in read else rows for c in columns}
     arrays = {
@@ -220,10 +220,5 @@ def _rows(read: Mapping[str, ReadTensor]) -> int:
         f"input {name}: expected {rows} rows, found {n}" for name, n in lengths.items() if n != rows
     ]
     if strays:
-        raise Refused(_summary(strays))
+        raise Refused(join_first(strays, _MOST_NAMED, between="; "))
     return rows
-
-
-def _summary(problems: Sequence[str]) -> str:
-    more = len(problems) - _MOST_NAMED
-    return "; ".join([*problems[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])

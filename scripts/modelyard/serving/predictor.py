@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Task
 from modelyard.domain.specs.times import DEFAULT_ZONE, clock_time, find_zone, parse_time
-from modelyard.errors import CannotAnswer, Refused, VersionFault
+from modelyard.errors import CannotAnswer, Refused, VersionFault, join_first
 from modelyard.serving.artifact import MODEL, Description, check_artifact
 from modelyard.serving.documents import TOLERANCE, Golden, Serving, json_rows, read_serving
 from modelyard.serving.formats.answers import (
@@ -221,9 +221,8 @@ def _refuse_signature(folder: Path, serving: Serving, types: dict[str, str]) -> 
         )
     faults = [fault for column in serving.inputs if (fault := _type_fault(column, types))]
     if faults:
-        more = f"; {len(faults) - _SHOWN} more columns" if len(faults) > _SHOWN else ""
         raise Refused(
-            f"artifact {folder}: {'; '.join(faults[:_SHOWN])}{more}",
+            f"artifact {folder}: {join_first(faults, _SHOWN, between='; ')}",
             hint="use double in the signature for numeric columns that may be null",
         )
 

@@ -14,6 +14,7 @@ import jsonschema_rs
 
 from modelyard.domain.problem import Path as Place
 from modelyard.domain.problem import format_path
+from modelyard.errors import join_first
 
 FILES: Mapping[str, str] = {
     "Environment": "environment",
@@ -95,7 +96,7 @@ def _sentences(error: Any) -> Iterator[tuple[Place, str]]:
     if error.validator == "additionalProperties":
         known = sorted(rules.get("properties", {}))
         for key in sorted(error.instance.keys() - set(known)):
-            advice = _suggestion(key, known) or f"; known are {_listed(known)}"
+            advice = _suggestion(key, known) or f"; known are {join_first(known, _LISTED)}"
             yield (*here, key), f"is not known here{advice}"
     elif error.validator == "required":
         key = error.message.split("'")[1]  # the error has it nowhere else
@@ -119,7 +120,9 @@ def _unlike(error: Any) -> str:
 
 def _no_option(error: Any) -> str:
     options = [str(option) for option in error.validator_value]
-    return f"is not one of {_listed(options)}{_suggestion(str(error.instance), options)}"
+    return (
+        f"is not one of {join_first(options, _LISTED)}{_suggestion(str(error.instance), options)}"
+    )
 
 
 def _repeated(error: Any) -> str:
@@ -147,8 +150,3 @@ def _suggestion(given: str, known: list[str]) -> str:
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from modelyard.domain.specs.contract import Column, ColumnType
 from modelyard.domain.verdict import Outcome, Verdict
+from modelyard.errors import join_first
 
 _LISTED = 3
 
@@ -63,7 +64,7 @@ def find_contract_breaks(
         elif not _may_be_left_out(column) and column.name not in renamed:
             found.append(_break(column, "new and required; requests without it are refused"))
     if known and not any(column.name in known for column in challenger.inputs):
-        names = _listed(known)
+        names = join_first(known, _LISTED)
         what = f"none of {names} is left; a request without any input of the model is refused"
         found.append(ContractBreak(name="inputs", what=what))
     if challenger.output != champion.output:
@@ -142,9 +143,14 @@ def _narrowed(before: Column, after: Column) -> Iterator[ContractBreak]:
     if after.levels is None:
         return
     if before.levels is None:
-        yield _break(after, f"limited to {_listed(after.levels)}; others are outside its contract")
+        yield _break(
+            after,
+            f"limited to {join_first(after.levels, _LISTED)}; others are outside its contract",
+        )
     elif gone := [level for level in before.levels if level not in after.levels]:
-        yield _break(after, f"without the level {_listed(gone)}, which is outside its contract")
+        yield _break(
+            after, f"without the level {join_first(gone, _LISTED)}, which is outside its contract"
+        )
 
 
 def _may_be_left_out(column: Column) -> bool:
@@ -157,9 +163,3 @@ def _break(column: Column, what: str) -> ContractBreak:
 
 def _range(low: float, high: float) -> str:
     return f"{low:g} to {high:g}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
-    return ", ".join(every[:_LISTED]) + more

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Literal
+
+from modelyard.errors import join_first
 
 if TYPE_CHECKING:
     from modelyard.domain.specs.column_values import Array, Columns, LevelCounts, Table, Values
@@ -39,6 +41,7 @@ _SEVERITY: tuple[Rule, ...] = ("missing", "type", "null", "range", "level", "une
 _LIKE = 0.75  # at .6 `dep_delay` counts as a spelling of `arr_delay`
 _SPAN = 0.25  # share of a declared range that a column must fill to be taken for the missing one
 _LISTED = 3
+_LEAST_LETTERS = 3  # of a name that another begins with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +313,7 @@ def _similar_names(columns: Sequence[Column], table: Table) -> Iterator[Breach]:
 def _is_like(one: str, other: str) -> bool:
     # A unit is often appended to a name, such as `temp_c`; other changes must keep most letters.
     first, second = sorted((plain_name(one), plain_name(other)), key=len)
-    if len(first) >= _LISTED and second.startswith(first):
+    if len(first) >= _LEAST_LETTERS and second.startswith(first):
         return True
     return SequenceMatcher(None, first, second).ratio() >= _LIKE
 
@@ -320,7 +323,5 @@ def plain_name(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _listed(levels: Collection[str] | Mapping[str, int]) -> str:
-    shown = ", ".join(repr(level) for level in list(levels)[:_LISTED])
-    more = len(levels) - _LISTED
-    return f"{shown} and {more} more" if more > 0 else shown
+def _listed(levels: Iterable[str]) -> str:
+    return join_first(map(repr, levels), _LISTED)

@@ -16,7 +16,7 @@ from modelyard.domain.proposal.separator import commas_hint, find_separator
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Model, Task
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Refused, join_first
 from modelyard.operations.judge.deliveries import (
     LOGGED,
     REQUEST,
@@ -155,8 +155,7 @@ def _read_labels(path: Path, model: Model) -> pd.DataFrame:
     for name in (REQUEST, ROW, target.name):
         strays = [value.found for value in frame[name].tolist() if isinstance(value, Unread)]
         if strays:
-            more = f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else ""
-            raise Refused(f"{path}: {name}: found {'; '.join(strays[:_SHOWN])}{more}")
+            raise Refused(f"{path}: {name}: found {join_first(strays, _SHOWN, between='; ')}")
     return frame[[REQUEST, ROW, target.name]].assign(**{ROW: frame[ROW].fillna(0).astype("int64")})
 
 

@@ -12,6 +12,7 @@ from modelyard.domain.proposal.columns import ColumnFacts, ColumnProposal, propo
 from modelyard.domain.specs.contract import Breach, Column, find_breaches
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.times import find_zone
+from modelyard.errors import join_first
 
 _SHOWN = 6
 
@@ -139,7 +140,7 @@ def describe_column(column: Column) -> str:
         low, high = column.limits
         words.append(f"{low:.6g} to {high:.6g}")
     if column.levels is not None:
-        words.append(_listed(list(column.levels)))
+        words.append(join_first(column.levels, _SHOWN, between=" | "))
     if not column.nullable:
         words.append("no nulls")
     elif column.max_null_share is not None:
@@ -155,11 +156,6 @@ def describe_facts(facts: ColumnFacts) -> str:
     if facts.low is not None and facts.high is not None:
         words.append(f"{facts.low:.6g} to {facts.high:.6g}")
     elif facts.levels:
-        words.append(_listed(list(facts.levels)))
+        words.append(join_first(facts.levels, _SHOWN, between=" | "))
     words.append(f"{facts.nulls / facts.rows:.1%} nulls" if facts.nulls else "no nulls")
     return ", ".join(words)
-
-
-def _listed(levels: list[str]) -> str:
-    more = f" and {len(levels) - _SHOWN:,} more" if len(levels) > _SHOWN else ""
-    return " | ".join(levels[:_SHOWN]) + more

@@ -26,7 +26,7 @@ from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract, MissingLabels, Model, Task
 from modelyard.domain.specs.version import DataFile, ModelVersion
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Refused, join_first
 from modelyard.operations.services import repository_of
 from modelyard.operations.training.data_root import data_root
 
@@ -146,11 +146,10 @@ class LabelledRows:
         rows = dict(zip(labels, self._labels.values(), strict=True))
         classes = self._model.primary.classes
         if strange := [label for label in rows if label not in classes]:
-            names = ", ".join(map(repr, strange[:_SHOWN]))
-            more = f" and {len(strange) - _SHOWN:,} more" if len(strange) > _SHOWN else ""
+            names = join_first(map(repr, strange), _SHOWN)
             count = sum(rows[label] for label in strange)
             raise Refused(
-                f"{self._rows.what}: the labels {names}{more} ({count:,} rows) are no class of"
+                f"{self._rows.what}: the labels {names} ({count:,} rows) are no class of"
                 f" outputs in model.yaml, which has {', '.join(classes)}"
             )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelyard.domain.specs.contract import Column
+from modelyard.errors import join_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,9 +69,8 @@ def describe_seen_rows(held_out: RowKeys, training: RowKeys, *, cluster: str) ->
     if cluster != "row":
         both = sorted(held_out.known[cluster] & training.known[cluster], key=str)
         if both:
-            named = ", ".join(str(each) for each in both[:_NAMED])
-            more = f" and {len(both) - _NAMED} more" if len(both) > _NAMED else ""
-            return f"{len(both)} of its clusters ({cluster}) were trained on: {named}{more}"
+            named = join_first(map(str, both), _NAMED)
+            return f"{len(both)} of its clusters ({cluster}) were trained on: {named}"
     rows, twins = held_out.keys, training.keys
     places = np.minimum(np.searchsorted(twins, rows), max(len(twins) - 1, 0))
     repeated = twins[places] == rows if len(twins) else np.zeros(len(rows), dtype=bool)

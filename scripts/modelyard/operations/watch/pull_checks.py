@@ -12,7 +12,7 @@ from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import record_file
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.errors import CannotAnswer, Refused, join_first
 from modelyard.operations.gate import find_wrong
 from modelyard.operations.reconcile.human_pulls import changed_paths
 from modelyard.operations.workspace import Workspace
@@ -51,8 +51,7 @@ def check_pull(workspace: Workspace, pull: PullRequest) -> Checked:
         return _checked(StatusState.ERROR, f"the checks crashed: {type(error).__name__}: {error}")
     if not found:
         return _checked(StatusState.SUCCESS, "valid, rendered, and verdicts match their evidence")
-    more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
-    said = "; ".join(map(str, found[:SHOWN])) + more
+    said = join_first(map(str, found), SHOWN, between="; ")
     return replace(_checked(StatusState.FAILURE, said), problems=tuple(found))
 
 

@@ -25,7 +25,7 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
-from modelyard.errors import Refused
+from modelyard.errors import Refused, join_first
 
 # Conflicting paths that a message lists.
 _NAMED = 10
@@ -131,11 +131,9 @@ def _merge_commit(
     """Merge the head into `main`, with what history needs to know in trailers."""
     merged = writer.git.merge_tree(main, pull.head)
     if merged.conflicts:
-        named = ", ".join(merged.conflicts[:_NAMED])
-        more = len(merged.conflicts) - _NAMED
+        named = join_first(merged.conflicts, _NAMED)
         raise Refused(
-            f"pull request {pull.number} conflicts with {writer.main} in {named}"
-            + (f" and {more} more" if more > 0 else ""),
+            f"pull request {pull.number} conflicts with {writer.main} in {named}",
             hint=f"merge {writer.main} into {pull.branch} and push it",
         )
     title = f"Merge pull request #{pull.number} from {pull.branch}"
