@@ -32,7 +32,7 @@ from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.stored_rows import StoredRows
 from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.tables import read_frame, to_parquet
-from modelyard.domain.drift.causes import find_causes
+from modelyard.domain.drift.causes.find import find_causes
 from modelyard.domain.drift.detection import WindowTally
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.specs.contract import Column

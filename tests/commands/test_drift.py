@@ -149,6 +149,22 @@ def test_a_broken_contract_is_an_incident_and_never_drift(yard, tmp_path):
 
 
 @pytest.mark.long
+def test_an_incident_tells_what_broke_the_contract_once_that_is_known(yard):
+    rewritten(yard, "data/delays/2026-04.parquet", temp=in_kelvin)
+    _, found = answer(yard, "--until", "2026-04-29")
+    [incident] = incidents(yard)
+    assert found["breaches"][0]["cause"] == "looks as if degC became K"
+    assert incident.what.endswith(" rows); looks as if degC became K")
+    unnamed = replace(incident, what=incident.what.partition("; ")[0])
+    yard.workspace.facts.update_model(
+        "delays", lambda before: replace(before, incidents=(unnamed,))
+    )
+    explained = yard.run("drift", "delays", "--until", "2026-04-29", "--explain")
+    assert "rows); looks as if degC became K" in explained.stdout.replace("\n", " ")
+    assert incidents(yard) == (incident,)
+
+
+@pytest.mark.long
 def test_a_breach_that_lasts_is_one_incident_however_the_numbers_change(yard):
     rewritten(yard, JUNE, temp=in_kelvin)
     for until in ("2026-06-10", "2026-06-20", "2026-06-25"):
@@ -246,6 +262,7 @@ def test_a_renamed_column_is_named_with_what_was_found_instead(yard):
             "expected": "a number column",
             "found": "no such column; found instead: temp_f",
             "rows": 200,
+            "cause": "",
         }
     ]
 

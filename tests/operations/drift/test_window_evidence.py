@@ -18,7 +18,7 @@ from pyarrow import parquet
 from modelyard.adapters.store import evidently_page, table_parts
 from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import with_labels
-from modelyard.domain.drift import causes
+from modelyard.domain.drift.causes import find as causes
 from modelyard.domain.drift.detection import check_in_season, count_window
 from modelyard.domain.drift.feed_faults import find_duplicates
 from modelyard.domain.drift.profiling.build import build_profile

@@ -25,6 +25,9 @@ _BLOCK_FACTOR = 1.25  # as for the floors of drift
 _DUPLICATES = 0.05
 """Least share of rows that come twice, beyond what the training data has."""
 
+_MOST_DUPLICATES = 0.9
+"""Largest such share that blocks of training may excuse; a feed delivered twice has all rows so."""
+
 _REPEATED = 0.5
 """Least share of rows of a window that an earlier window has too, beyond what is usual."""
 
@@ -214,11 +217,25 @@ def find_duplicates(profile: Profile, keys: Keys) -> Iterator[Breach]:
     # Rows that agree by chance become more with the rows of a day.
     usual = statistics.median(profile.block_rows) if profile.block_rows else len(keys)
     growth = max(1.0, len(keys) / max(1, usual))
-    share, limit = repeated_share(keys), min(1.0, profile.repeated * growth) + _DUPLICATES
+    share, limit = repeated_share(keys), _most_duplicates(profile, growth)
     if share > limit:
         found, rows = f"{share:.0%} of the rows twice or more", round(share * len(keys))
         expected = f"at most {limit:.0%} of the rows twice"
         yield _fault(ALL_ROWS, "duplicate", expected, found, rows)
+
+
+def _most_duplicates(profile: Profile, growth: float) -> float:
+    """The largest usual share of rows that are there twice.
+
+    Args:
+        profile: The profile of the training data.
+        growth: Times the rows of a usual block.
+    """
+    blocks = profile.repeated_of_blocks or (profile.repeated or 0.0,)
+    middle = statistics.median(blocks)
+    usual, spread = min(1.0, growth * middle), _BLOCK_FACTOR * (max(blocks) - middle)
+    # A week that was delivered twice in training must not hide the next one.
+    return min(usual + max(_DUPLICATES, spread), max(_MOST_DUPLICATES, usual + _DUPLICATES))
 
 
 class RowsAgain:

@@ -65,8 +65,8 @@ class NumberProfile(_Column):
             winsorised standard deviation.
         edges: Up to `EDGES` ascending quantiles, from .1 % to 99.9 %, without repetition.
         counts: Rows by bin, one more than edges; a bin includes its right edge.
-        is_clock: Whether the values of each block are beyond those of the block before, as those
-            of a day's number or of a counter are. Such a column always moves.
+        is_clock: Whether the values move from block to block as time does, as those of a day's
+            number, a counter or a year do; see `profiling.clocks`. Such a column always moves.
     """
 
     minimum: float | None
@@ -117,6 +117,8 @@ class Profile:
             profiles of earlier versions.
         repeated: Share of rows that are there twice; None in profiles of earlier versions, and
             without times.
+        repeated_of_blocks: That share of each block; empty if no block has such rows, and in
+            profiles of earlier versions, whose blocks are taken to have the share of all rows.
         habits: What the second look compares; empty in profiles of earlier versions, and without
             times.
     """
@@ -126,6 +128,7 @@ class Profile:
     columns: tuple[ColumnProfile, ...]
     block_rows: tuple[int, ...] = ()
     repeated: float | None = None
+    repeated_of_blocks: tuple[float, ...] = ()
     habits: tuple[Habit, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
@@ -138,7 +141,10 @@ class Profile:
             if not column.get("is_clock", True):
                 del column["is_clock"]
             column.update({name: list(v) for name, v in column.items() if isinstance(v, tuple)})
+        # Without rows that are there twice, too.
+        of_blocks = {"repeated_of_blocks": list(self.repeated_of_blocks)}
         return {
+            **(of_blocks if self.repeated_of_blocks else {}),
             "format": FORMAT,
             "rows": self.rows,
             "blocks": self.blocks,
@@ -171,6 +177,7 @@ class Profile:
                 columns=columns,
                 block_rows=tuple(document.get("block_rows", ())),
                 repeated=document.get("repeated"),
+                repeated_of_blocks=tuple(document.get("repeated_of_blocks", ())),
                 habits=tuple(
                     Habit(**{**h, "columns": tuple(h["columns"]), "usual": tuple(h["usual"])})
                     for h in document.get("habits", ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +85,41 @@ def repeated_share(keys: Keys) -> float:
 
 def share_of_runs(ordered: Keys) -> float:
     """As `repeated_share`, of keys in ascending order."""
+    return _count_runs(ordered) / len(ordered) if len(ordered) else 0.0
+
+
+def keys_in_blocks(keys: Keys, blocks: npt.NDArray[np.int64], height: int) -> Keys:
+    """Keys of which those of a block come together when they are sorted, in as many bytes.
+
+    Args:
+        keys: The keys of rows.
+        blocks: Shape (rows,), their blocks, 0, 1, 2 ...; -1 for rows of no whole block.
+        height: The number of blocks.
+    """
+    bits = _block_bits(height)
+    places = np.where(blocks < 0, height, blocks).astype(np.uint64)
+    marked: Keys = (places << np.uint64(64 - bits)) | (keys >> np.uint64(bits))
+    return marked
+
+
+def repeated_of_blocks(ordered: Keys, height: int) -> list[int]:
+    """The rows of each block whose key another row of it has too, those of no block last.
+
+    Args:
+        ordered: What `keys_in_blocks` made of all keys, in ascending order.
+        height: The number of blocks.
+    """
+    first = np.arange(height + 1, dtype=np.uint64) << np.uint64(64 - _block_bits(height))
+    ends = [*np.searchsorted(ordered, first).tolist(), len(ordered)]
+    return [_count_runs(ordered[since:until]) for since, until in pairwise(ends)]
+
+
+def _block_bits(height: int) -> int:
+    return max(1, height.bit_length())  # for one more than there are blocks
+
+
+def _count_runs(ordered: Keys) -> int:
+    """The keys, in ascending order, that another one equals."""
     # In slices: counts of each key would be as long as the keys again.
     repeated, was_alike = 0, False
     for first in range(1, len(ordered), _SLICE):
@@ -93,7 +129,7 @@ def share_of_runs(ordered: Keys) -> float:
         starts = np.count_nonzero(alike[1:] & ~alike[:-1]) + int(alike[0] and not was_alike)
         repeated += int(np.count_nonzero(alike) + starts)
         was_alike = bool(alike[-1])
-    return repeated / len(ordered) if repeated else 0.0
+    return repeated
 
 
 def mix_keys(keys: Keys) -> Keys:

@@ -91,6 +91,7 @@ class Breach:
         expected: What the contract asks for.
         found: What the table has instead.
         rows: The number of rows at fault.
+        cause: The fault of the data that it looks like; empty if it looks like none.
     """
 
     column: str
@@ -98,6 +99,7 @@ class Breach:
     expected: str
     found: str
     rows: int
+    cause: str = ""
 
 
 def find_breaches(
@@ -164,10 +166,11 @@ def _by_severity(found: Iterable[Breach]) -> tuple[Breach, ...]:
 
 
 def describe_breach(breach: Breach) -> str:
-    """One sentence with the column, what was expected and what was found."""
+    """One sentence with the column, what was expected, what was found and what it looks like."""
     rows = f" ({breach.rows:,} row{'' if breach.rows == 1 else 's'})" if breach.rows else ""
     where = "rows" if breach.column == ALL_ROWS else f"column {breach.column}"
-    return f"{where} ({breach.rule}): expected {breach.expected}, found {breach.found}{rows}"
+    cause = f"; {breach.cause}" if breach.cause else ""
+    return f"{where} ({breach.rule}): expected {breach.expected}, found {breach.found}{rows}{cause}"
 
 
 class _Tally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +18,8 @@ from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.operations.drift.compare import ContractBreach, FeedComparison
 from modelyard.operations.drift.feed import Feed
 from modelyard.operations.workspace import Workspace
+
+_WITHOUT_CAUSE = re.compile(r" rows?\)$")  # a sentence ends with its rows, and then with its cause
 
 
 def record_incidents(
@@ -41,12 +45,12 @@ def record_incidents(
 def update_incidents(
     before: tuple[Incident, ...], result: ContractBreach | FeedComparison, *, at: datetime
 ) -> tuple[Incident, ...]:
-    """The incidents after a result: one for each rule of a column, with its first text."""
+    """The incidents after a result: one for each rule, with its first text and a cause."""
     broken, uri = broken_rules(result), result.feed.uri
     found = {breach_key(uri, each): each for each in broken}
     # Windows of the past show nothing about breaches of today, so they remove no incident.
     kept = [
-        incident
+        _with_cause(incident, result.feed, broken)
         for incident in before
         if any(is_incident_of_breach(incident, uri, each) for each in broken)
         or not (result.newest and is_breach_of_feed(incident, result.feed))
@@ -57,6 +61,16 @@ def update_incidents(
         if not any(is_incident_of_breach(incident, uri, each) for incident in kept)
     ]
     return (*kept, *new)
+
+
+def _with_cause(incident: Incident, feed: Feed, broken: Sequence[Breach]) -> Incident:
+    """The incident with its cause, once that is known: on the first night it may not be."""
+    for each in broken:
+        text = incident_text(feed, each)
+        same = incident.what.startswith(text.partition(", found ")[0])
+        if each.cause and same and _WITHOUT_CAUSE.search(incident.what):
+            return replace(incident, what=text)
+    return incident
 
 
 def broken_rules(result: ContractBreach | FeedComparison) -> tuple[Breach, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from modelyard.domain.drift.causes import find_causes
+from modelyard.domain.drift.causes.find import find_causes, name_causes
 from modelyard.domain.drift.column_checks import ColumnCheck, ColumnCounts
 from modelyard.domain.drift.detection import WindowTally, check_in_season
 from modelyard.domain.drift.feed_faults import RowsAgain, find_duplicates
@@ -117,10 +117,20 @@ def _see_window(
     if is_last:
         tallies.append(timed)
     data = read_window(rows, tallies)
-    if data.breaches:
-        return SeenWindows(windows=(WindowComparison(data=data),), again=again)
-    again.add(keys.keys())
     checks = _check(profile, data, tally.counts(), model.drift.least_rows)
+    if data.breaches:
+        # What drifted tells which columns to suspect, and nothing else: such rows are not compared.
+        named = name_causes(
+            in_season(profile, data.days),
+            tally.counts(),
+            rows.read,
+            [check for check in checks or () if check.drifted],
+            broken=data.breaches,
+            contract=model.data.columns,
+        )
+        known = replace(data, breaches=named if is_last else named[: len(data.breaches)])
+        return SeenWindows(windows=(WindowComparison(data=known),), again=again)
+    again.add(keys.keys())
     found: tuple[Finding, ...] = ()
     if checks is not None and profile.habits:
         chosen = read_chosen(rows.read, columns, timestamp, content.keys())

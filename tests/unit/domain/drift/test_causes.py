@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelyard.domain.drift.causes import find_causes
+from modelyard.domain.drift.causes.find import find_causes, name_causes
+from modelyard.domain.drift.causes.values import find_sentinel
 from modelyard.domain.drift.detection import check_in_season, check_window, count_window
 from modelyard.domain.drift.profile import in_season
 from modelyard.domain.drift.profiling.build import build_profile
-from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
 from modelyard.domain.specs.interval import Interval
 
 COLUMNS = (
@@ -179,6 +180,101 @@ def test_a_column_that_never_varied_is_called_neither_stuck_nor_of_any_unit(now,
     checks = check_window(constant, table, least_rows=500)
     assert "height" in {check.column for check in checks}
     assert [each.found for each in causes_of(constant, table, checks)] == said
+
+
+LIMITED = (
+    Column(name="temp", type="number", minimum=-40, maximum=55),
+    Column(name="wind", type="number", minimum=0, maximum=40),
+    Column(name="pressure", type="number", minimum=870, maximum=1090),
+    Column(name="rain", type="number", minimum=0),
+    Column(name="share", type="number", minimum=0, maximum=1),
+    Column(name="trips", type="integer", minimum=0, maximum=200),
+    Column(name="station", type="category", levels=tuple(STATIONS)),
+)
+
+
+def told(profile, table):
+    """What is said of a window that breaks the contract, by column."""
+    broken = find_breaches(LIMITED, table)
+    assert broken
+    counts = count_window(profile, table)
+    drifted = [c for c in check_window(profile, table, least_rows=500) if c.drifted]
+    read = lambda _: iter([table])  # noqa: E731
+    found = name_causes(profile, counts, read, drifted, broken=broken, contract=LIMITED)
+    return {breach.column: describe_breach(breach) for breach in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "offset", "said"),
+    [
+        ("temp", 1, 273.15, "degC became K"),
+        ("wind", -1, 0, "sign"),
+        ("wind", 100, 0, "(x 100)"),
+        ("pressure", 100, 0, "hPa became"),
+        ("pressure", 1 / 33.8639, 0, "hPa became inHg"),
+        ("share", 100, 0, "became percent"),
+    ],
+)
+@pytest.mark.parametrize("share", [1.0, 1 / 7])
+def test_a_unit_that_breaks_a_range_is_named_with_it_on_the_first_night_too(
+    profile, name, factor, offset, said, share
+):
+    table = rows(2, 7)
+    values = np.where(late(table, share), table[name] * factor + offset, table[name])
+    found = told(profile, {**table, name: values})[name]
+    assert "found values from " in found
+    assert said in found
+
+
+def test_a_unit_of_which_the_tail_alone_breaks_a_range_is_named_once_the_window_has_it(profile):
+    table = rows(2, 7)
+    assert "km/h" in told(profile, {**table, "wind": table["wind"] * 3.6})["wind"]
+    some_days = np.where(late(table, 1 / 7), table["wind"] * 3.6, table["wind"])
+    assert told(profile, {**table, "wind": some_days})["wind"].endswith(" rows)")
+
+
+def late(table, share):
+    """The last rows, as a share of all."""
+    count = len(table["temp"])
+    return np.arange(count) >= (1 - share) * count
+
+
+@pytest.mark.parametrize("share", [0.0025, 0.02, 0.3])
+@pytest.mark.parametrize(("name", "value"), [("temp", -999.0), ("wind", -1.0), ("pressure", 0.0)])
+def test_a_sentinel_that_breaks_a_range_is_named_with_it(profile, name, value, share):
+    said = told(profile, some(rows(3, 7), name, value, share))
+    assert f"are {value:g}: looks like a sentinel" in said[name]
+
+
+def test_a_breach_names_a_swap_and_what_is_wrong_with_columns_that_keep_their_limits(profile):
+    table = rows(5, 7)
+    said = told(profile, {**table, "temp": table["pressure"], "pressure": table["temp"]})
+    assert "swapped with temp" in said["pressure"]
+    faults = {"temp": table["temp"] + 273.15, "wind": table["wind"] / 10}
+    said = told(profile, {**table, **faults})
+    assert said["temp"].endswith("; looks as if degC became K")
+    assert said["wind"] == (
+        "column wind (cause): expected values as in training, found looks as if mm became cm (/ 10)"
+    )
+
+
+def test_a_sentinel_is_named_only_where_it_is_frequent_enough_and_most_of_what_is_beyond(profile):
+    temp = next(column for column in profile.columns if column.name == "temp")
+    usual = rows(3, 7)["temp"][:1000]
+    for sentinels, strays, named in [(2, 0, False), (3, 0, True), (9, 9, False), (9, 8, True)]:
+        values = usual.copy()
+        values[:sentinels], values[500 : 500 + strays] = -999.0, 2000.0 + np.arange(strays)
+        assert bool(find_sentinel(temp, values, stuck=0.0)) is named
+
+
+def test_values_beyond_a_range_that_look_like_no_fault_have_no_cause(profile):
+    table = rows(5, 7)
+    hot = np.where(late(table, 0.1), 56 + table["wind"], table["temp"])
+    said = told(profile, {**table, "temp": hot})
+    assert said["temp"].endswith(" rows)")
+    text = table["trips"].astype(object)
+    text[:5] = "many"
+    assert told(profile, {**table, "trips": text})["trips"].startswith("column trips (type)")
 
 
 DAYS = np.arange(np.datetime64("2021-01-01"), np.datetime64("2023-01-01"))

@@ -218,6 +218,32 @@ def test_rows_that_come_twice_are_a_fault_beyond_what_training_has():
     assert rules(find_duplicates(profile(), both)) == []
 
 
+def with_twins(rows: int, share: float) -> np.ndarray:
+    """Keys of which about this share are there twice."""
+    twins = round(rows * share / 2)
+    keys = np.arange(rows - twins, dtype=np.uint64)
+    return np.concatenate([keys, keys[:twins]])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "share", "said"),
+    [
+        ((0.0,) * 50 + (0.33, 0.33), 0.33, []),
+        ((0.0,) * 50 + (0.33, 0.33), 0.43, ["duplicate"]),
+        ((0.0,) * 52, 0.07, ["duplicate"]),
+        ((0.3,) * 52, 0.33, []),
+        ((0.3,) * 52, 0.37, ["duplicate"]),
+        # A week of training that was delivered twice hides no other.
+        ((0.0,) * 51 + (1.0,), 1.0, ["duplicate"]),
+        # Rows of six flags agree nearly always.
+        ((0.97,) * 52, 0.98, []),
+    ],
+)
+def test_rows_that_come_twice_are_compared_with_the_blocks_of_training(blocks, share, said):
+    known = replace(profile([1000] * 52, repeated=0.01), repeated_of_blocks=blocks)
+    assert rules(find_duplicates(known, with_twins(1000, share))) == said
+
+
 def shop(rows: int, seed: int = 1):
     """Rows of a week by the hour, with six coarse numbers and two finer columns after them."""
     random = np.random.default_rng(seed)

@@ -273,3 +273,14 @@ def test_the_season_of_a_day_reaches_three_weeks_to_both_sides():
     assert np.flatnonzero(weeks_near(day)).tolist() == [6, 7, 8, 9, 10, 11, 12]
     before = Interval(since=date(2026, 3, 4), until=date(2026, 3, 5))
     assert np.flatnonzero(weeks_near(before)).tolist() == [5, 6, 7, 8, 9, 10, 11]
+
+
+def test_the_season_of_a_block_reaches_three_weeks_to_either_side_of_it():
+    days = np.arange(400) + 19_000
+    year = find_year(days, np.arange(400) // 7)
+    assert year is not None
+    for block in (3, 30):
+        since = date(1970, 1, 1) + timedelta(days=int(days[7 * block]))
+        of_window = weeks_near(Interval(since=since, until=since + timedelta(days=7)))
+        assert year.near[block].tolist() == of_window.tolist()
+        assert year.near[block].sum() >= 7

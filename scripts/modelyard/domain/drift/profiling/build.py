@@ -19,7 +19,7 @@ from modelyard.domain.drift.profiling.levels import LevelRows
 from modelyard.domain.drift.profiling.numbers import NumberRows
 from modelyard.domain.drift.profiling.parts import Collected, Part, ReadParts
 from modelyard.domain.drift.profiling.shards import ProfileShard, split_profile, watched_columns
-from modelyard.domain.drift.row_keys import row_keys, share_of_runs
+from modelyard.domain.drift.row_keys import keys_in_blocks, repeated_of_blocks, row_keys
 from modelyard.domain.specs.column_values import Array, Table, count_rows
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer
@@ -99,7 +99,9 @@ def build_shard(read: ReadParts, columns: Sequence[Column], shard: ProfileShard)
     numbers = [NumberRows(c, calendar) for c in own if c.type in {"number", "integer"}]
     levels = [LevelRows(c, calendar) for c in own if c.type not in {"number", "integer"}]
     read_too = watched if shard.has_repeated else own
-    repeated = _read_first(read, read_too, calendar, numbers, levels, has_keys=shard.has_repeated)
+    repeated, of_blocks = _read_first(
+        read, read_too, calendar, numbers, levels, has_keys=shard.has_repeated
+    )
     profiles: dict[str, ColumnProfile] = {}
     together = max(1, _MOST_COUNTS // max(1, calendar.blocks * _BINS))
     for first in range(0, len(own), together):
@@ -115,6 +117,7 @@ def build_shard(read: ReadParts, columns: Sequence[Column], shard: ProfileShard)
         columns=tuple(profiles[column.name] for column in own),
         block_rows=calendar.raised_rows,
         repeated=repeated,
+        repeated_of_blocks=of_blocks,
         habits=read_habits(read, watched, calendar) if shard.has_habits else (),
     )
 
@@ -127,10 +130,13 @@ def _read_first(
     levels: Sequence[LevelRows],
     *,
     has_keys: bool,
-) -> float | None:
-    """Read the ranges and levels of all columns; returns the share of rows that are there twice."""
+) -> tuple[float | None, tuple[float, ...]]:
+    """Read the ranges and levels of all columns; returns the share of rows that are there twice.
+
+    That of all rows, None without keys, and that of each block, none if no block has such rows.
+    """
     if not (watched or has_keys):
-        return None
+        return None, ()
     keys = Collected(calendar.rows if has_keys else 0, np.uint64)
     for part in read([column.name for column in watched]):
         blocks = calendar.blocks_of(part)
@@ -139,8 +145,14 @@ def _read_first(
         for level in levels:
             level.add_levels(part.levels(level.column.name), blocks)
         if has_keys:
-            keys.add(row_keys(part.table, watched, times=part.times, coded=part.coded))
-    return round(share_of_runs(keys.in_order()), 6) if has_keys else None
+            found = row_keys(part.table, watched, times=part.times, coded=part.coded)
+            keys.add(keys_in_blocks(found, blocks, calendar.blocks))
+    if not has_keys:
+        return None, ()
+    twice = repeated_of_blocks(keys.in_order(), calendar.blocks)
+    # Keys within a block have some bits less, so a pair of rows may agree by chance.
+    shares = tuple(round(each / n, 4) for each, n in zip(twice, calendar.block_rows, strict=False))
+    return round(sum(twice) / max(1, calendar.rows), 6), shares if any(shares) else ()
 
 
 def _read_counts(

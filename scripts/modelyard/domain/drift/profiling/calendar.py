@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.domain.drift.block_effects import Integers
+from modelyard.domain.drift.profiling.clocks import BlockDays
 from modelyard.domain.drift.profiling.parts import Part, ReadParts
 from modelyard.domain.drift.season.weeks import Year, YearRows, find_year
 from modelyard.domain.specs.column_values import Array
@@ -28,6 +29,7 @@ class Calendar:
         block_rows: Rows of each whole block.
         raised_rows: The same; those of a block with few days are raised to the usual days.
         year: The year that the rows know, if they do.
+        block_days: The days of whole blocks; None without times.
     """
 
     rows: int
@@ -36,6 +38,7 @@ class Calendar:
     block_rows: Integers
     raised_rows: tuple[int, ...]
     year: Year | None
+    block_days: BlockDays | None
 
     @property
     def blocks(self) -> int:
@@ -75,13 +78,17 @@ def read_calendar(read: ReadParts) -> Calendar:
     numbers = np.where(whole, np.cumsum(whole) - 1, -1)
     since = min((first[block] for block in ids[whole].tolist()), default=_LATEST)
     days, shifted = _read_days(read, ids, numbers, since)
+    of_days = None
+    if days is not None:
+        of_days = BlockDays(blocks=days // _DAYS - 1, days=days % _DAYS - _DAYS // 2)
     return Calendar(
         rows=sum(rows.values()),
         ids=ids,
         numbers=numbers,
         block_rows=counts[whole],
         raised_rows=_raised(counts[whole], shifted),
-        year=None if days is None else find_year(days % _DAYS - _DAYS // 2, days // _DAYS - 1),
+        year=None if of_days is None else find_year(of_days.days, of_days.blocks),
+        block_days=None if of_days is None else of_days.whole(),
     )
 
 

@@ -12,15 +12,14 @@ from modelyard.domain.drift.block_effects import Integers, number_effects, numbe
 from modelyard.domain.drift.profile import EDGES, NumberProfile
 from modelyard.domain.drift.profiling.bins import Bins
 from modelyard.domain.drift.profiling.calendar import Calendar
+from modelyard.domain.drift.profiling.clocks import is_clock
 from modelyard.domain.drift.profiling.parts import Collected
 from modelyard.domain.drift.profiling.tally import Tally
 from modelyard.domain.drift.season.column_seasons import find_season
 from modelyard.domain.drift.season.weeks import YearRows
-from modelyard.domain.drift.second_look.habits import LEAST_BLOCKS
 from modelyard.domain.specs.column_values import Array, Floats, read_column
 from modelyard.domain.specs.contract import Column
 
-_CLOCK = 0.9  # of the blocks are beyond the one before: a counter may start again now and then
 _TAIL = 0.001  # of the values at each end is winsorised
 _DIGITS = 5  # of the interquartile range: more digits than a quantile has, fewer than a float's 17
 _NORMAL_IQR = 1.349  # interquartile range of a normal distribution with standard deviation 1
@@ -115,7 +114,12 @@ class NumberRows:
             counts=tuple(rows.total.tolist()),
             effects=effects,
             season=season,
-            is_clock=_is_clock(self._low[:-1], self._high[:-1]),
+            is_clock=is_clock(
+                self._low[:-1],
+                self._high[:-1],
+                self._calendar.block_days,
+                is_seasonal=season is not None,
+            ),
         )
 
     def _read(self, values: Array) -> Floats:
@@ -131,17 +135,6 @@ def _ranges_of_rest(low: Floats, high: Floats) -> tuple[Floats, Floats]:
         if rest_low <= rest_high:
             least[block], most[block] = rest_low, rest_high
     return least, most
-
-
-def _is_clock(low: Floats, high: Floats) -> bool:
-    """Whether the values of nearly each block are beyond those of the block before."""
-    known = low <= high
-    low, high = low[known], high[known]
-    if len(low) < LEAST_BLOCKS:
-        return False
-    ahead = (low[1:] >= high[:-1]) & (high[1:] > high[:-1])
-    behind = (high[1:] <= low[:-1]) & (low[1:] < low[:-1])
-    return bool(max(ahead.mean(), behind.mean()) >= _CLOCK)
 
 
 def _edges(known: Floats) -> Floats:

@@ -113,6 +113,7 @@ def join_profiles(columns: Sequence[Column], parts: Sequence[Profile]) -> Profil
     return replace(
         parts[0],
         columns=tuple(found[name] for name in wanted),
+        repeated_of_blocks=next((p.repeated_of_blocks for p in parts if p.repeated_of_blocks), ()),
         repeated=next((p.repeated for p in parts if p.repeated is not None), None),
         habits=next((part.habits for part in parts if part.habits), ()),
     )

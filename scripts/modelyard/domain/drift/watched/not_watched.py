@@ -17,7 +17,8 @@ def find_not_watched(
 ) -> tuple[UnwatchedMeasure, ...]:
     """The columns, with the measures, that drift does not watch, and why.
 
-    - Times always move, so their drift would mean nothing; so do numbers that count days or rows.
+    - Times always move, so their drift would mean nothing; so do numbers that
+      count days or rows, or are the year.
     - Without enough calendar blocks nothing is confirmed; with too few rows nothing is compared.
     - A column with too few values in a usual window is watched for its nulls alone.
     - Where the calendar alone moves a column nearly as far as a measure can show, only the extreme
@@ -59,7 +60,7 @@ def _not_watched(
         each.name for each in profile.columns if isinstance(each, NumberProfile) and each.is_clock
     }
     for name in sorted(clocks):
-        why = "it grows or falls from block to block as a time does, so its drift means nothing"
+        why = "it moves from block to block as time does, so its drift means nothing"
         yield UnwatchedMeasure(column=name, measure="all but nulls", why=why)
     for name, measure in hardly_watched(profile):
         if name in clocks:

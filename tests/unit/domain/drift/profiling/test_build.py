@@ -158,3 +158,29 @@ def test_the_scale_of_values_without_a_spread_is_numpys_standard_deviation(seed)
     places = np.ceil(len(values) * np.array([0.001, 0.999]) - 1).astype(int)
     expected = float(np.std(np.clip(values, *values[places])))
     assert _take_scale(values) == expected
+
+
+def test_the_edges_of_a_column_with_a_few_huge_values_stay_fine():
+    x = np.append(np.random.default_rng(1).normal(size=5000), [1e9] * 20)
+    blocks = np.zeros(len(x), dtype=np.int64)
+    (column,) = build_profile({"x": x}, COLUMNS[:1], blocks).columns
+    assert len(column.edges) == 200
+    assert column.edges[100] == pytest.approx(np.quantile(x, 0.5), abs=0.02)
+
+
+def test_the_share_of_rows_that_are_there_twice_is_known_of_each_block():
+    random = np.random.default_rng(1)
+    table = {"x": random.normal(size=3000)}
+    hours = np.arange(3000) * np.timedelta64(12, "m")
+    times = DAY_ONE.astype("datetime64[m]") + hours
+    twins = np.arange(1000, 1200)  # of the second block
+    rows = np.concatenate([np.arange(3000), twins])
+    blocks = (np.arange(3000) // 1000)[rows]
+    cut = np.array_split(random.permutation(len(rows)), 3)
+    read = in_parts({"x": table["x"][rows]}, blocks, times[rows], cut)
+    profile = build_profile_of_parts(read, COLUMNS[:1], has_times=True)
+    assert profile.repeated == pytest.approx(400 / 3200)
+    assert profile.repeated_of_blocks == (0.0, round(400 / 1200, 4), 0.0)
+    alone = build_profile(table, COLUMNS[:1], np.arange(3000) // 1000, times=times)
+    assert alone.repeated_of_blocks == ()
+    assert "repeated_of_blocks" not in alone.to_document()

@@ -1,0 +1,1 @@
+"""What drift looks like where it is a fault of the data."""
