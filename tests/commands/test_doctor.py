@@ -8,6 +8,7 @@ import stat
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -37,6 +38,8 @@ from operations.yard_with_history import (
 )
 
 WORKFLOW = "environments/platform/manifests/workflows/train-and-evaluate.yaml"
+
+ROOM = "the disks have room"
 
 COUNT = len(CHECKS) - len(HOSTED_ONLY) - 2  # no Airflow, no preloaded process
 
@@ -277,6 +280,24 @@ def test_a_store_that_is_not_there_yet_could_be_made(yard):
 
     assert asked(yard, services, "the artifact store is writable")["state"] == "well"
     assert not (yard.folder / "new").exists()
+
+
+def test_a_disk_that_is_nearly_full_is_named_once_with_the_room_it_has(yard, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=499_999_999))
+    clone = yard.folder / "clone"
+
+    told = asked(yard, settings(yard, state=str(clone), artifacts=f"file://{clone}/store"), ROOM)
+
+    assert told["found"] == [f"{clone}: 499 MB are free, 500 are needed"]
+    assert told["mend"] == f"make room there: du -xhd1 {clone}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("artifacts", ["s3://bucket/store", "nowhere/yet", "memory://"])
+def test_a_disk_with_room_is_well_wherever_the_artifacts_are(yard, monkeypatch, artifacts):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=500_000_000))
+
+    assert asked(yard, settings(yard, artifacts=artifacts), ROOM)["state"] == "well"
 
 
 @pytest.mark.sample(1)

@@ -30,6 +30,7 @@ from modelyard.operations.doctor.forge_checks import (
     the_forge_runs_workflows,
 )
 from modelyard.operations.doctor.machine_checks import (
+    the_disks_have_room,
     the_signing_key_is_out_of_reach,
     trainers_are_closed_in,
 )
@@ -347,6 +348,7 @@ CHECKS: Mapping[Check, tuple[Check, ...]] = {
     the_settings_are_valid: (),
     the_preloaded_process_listens: (),
     trainers_are_closed_in: (),
+    the_disks_have_room: (the_settings_are_valid,),
     the_remote_has_the_main_branch: (the_settings_are_valid,),
     the_forge_accepts_the_credentials: (the_settings_are_valid,),
     the_credentials_are_those_of_the_tool: _FORGE,

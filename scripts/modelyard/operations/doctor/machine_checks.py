@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +13,9 @@ from modelyard.adapters.store.signing_keys import SIGNING_KEY
 from modelyard.domain.isolation import Isolation
 from modelyard.errors import CannotAnswer
 from modelyard.operations.doctor.runner import Checkout, Finding
+
+LEAST_FREE_MEGABYTES = 500
+"""Free space that a training and its servers can be expected to need on a disk."""
 
 _FIX = (
     "run Linux 6.2 or newer with landlock in /sys/kernel/security/lsm, or let users make "
@@ -44,3 +49,21 @@ def the_signing_key_is_out_of_reach(checkout: Checkout) -> Iterator[Finding]:
             refuse_key_beside_code(checkout.workspace.services.repository, models)
     except CannotAnswer as error:
         yield Finding(what=error.message, fix=error.hint or f"unset {SIGNING_KEY}")
+
+
+def the_disks_have_room(checkout: Checkout) -> Iterator[Finding]:
+    """The disks of the state, of the artifacts, of Git's objects and of temporary files."""
+    repository = checkout.workspace.services.repository
+    store = str(checkout.root / repository.artifacts.removeprefix("file://"))
+    objects = checkout.git.run("rev-parse", "--absolute-git-dir").stdout.decode().strip()
+    folders = (str(checkout.root / repository.state), store, objects, tempfile.gettempdir())
+    seen = set()
+    for folder in folders:
+        # The nearest folder that exists is on the disk of those that are made in it.
+        there = next(each for each in (Path(folder), *Path(folder).parents) if each.exists())
+        device = there.stat().st_dev
+        free = shutil.disk_usage(there).free // 1_000_000
+        if device not in seen and free < LEAST_FREE_MEGABYTES:
+            what = f"{there}: {free:,} MB are free, {LEAST_FREE_MEGABYTES} are needed"
+            yield Finding(what=what, fix=f"make room there: du -xhd1 {shlex.quote(str(there))}")
+        seen.add(device)
