@@ -286,8 +286,13 @@ def _rollback_or_incident(
     command = f"modelyard rollback {environment.name} {world.model}{remove} --reason ..."
     attempt = f" (attempt {release.attempt})" if release.attempt > 1 else ""
     what = f"{environment.name} has {release.version}{attempt} of {world.model}: {fault.reason}"
+    ways = f"{command} takes it out"
+    # Nothing brings a held version back, and one is put on hold for what it did itself.
+    if not fault.holds and not world.is_held(release.version):
+        again = f"modelyard promote {environment.name} {world.model} {release.version}"
+        ways = f"{again} tries it again, {ways}"
     yield RaiseIncident(
-        what=f"{what}. A person must decide: {why}; {command} takes it out",
+        what=f"{what}. A person must decide: {why}; {ways}",
         key=stuck_key(release, is_restored=is_restored),
     )
 

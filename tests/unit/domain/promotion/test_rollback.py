@@ -209,6 +209,21 @@ def test_with_nothing_to_go_back_to_people_are_told_loudly_and_once():
     assert sim.plan() == ()
 
 
+def test_what_was_not_ready_by_no_fault_of_its_own_may_be_tried_again():
+    sim = Simulated()
+    sim.let_run("v1")
+    sim.name(release("dev", "v1"))
+    sim.watch("dev", ready=False, aborted="not ready within 90 s")
+    fault = ServerFault(why="no node", blame=Blame.INFRASTRUCTURE)
+    sim.facts["dev"] = replace(sim.facts["dev"], fault=fault)
+    (raised,) = plan_rollbacks(sim.world())
+    assert raised.what == (
+        "dev has v1 of m: not ready within 90 s. A person must decide: there is no verified "
+        "release to restore; modelyard promote dev m v1 tries it again, "
+        "modelyard rollback dev m --remove --reason ... takes it out"
+    )
+
+
 def test_another_reason_for_the_same_trouble_is_not_told_again():
     sim = Simulated()
     sim.let_run("v1")
