@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from modelyard.domain.promotion.dora import find_retirements
 from modelyard.domain.promotion.timeline import Event, Kind
 
 WIDTH = 960
@@ -49,9 +50,11 @@ def draw_deliveries(
     events: Iterable[Event], *, production: str, joined: Iterable[str]
 ) -> DeliveriesPicture | None:
     """The newest months or days with a release or a rollback; None without any."""
-    facing = {production, *joined}
+    events, facing = tuple(events), {production, *joined}
     out = [e for e in events if e.kind is Kind.RELEASE and e.environment == production]
-    back = [e for e in events if e.kind is Kind.ROLLBACK and e.environment in facing]
+    retired = find_retirements(events)
+    there = [e for e in events if e.kind is Kind.ROLLBACK and e.environment in facing]
+    back = [e for e in there if e not in retired]
     times = [event.at for event in (*out, *back)]
     if not times:
         return None

@@ -73,7 +73,7 @@ class DoraMeasures:
         leads: The lead time of every version, in the order of the merges.
         releases_to_production: How many merges released to production, rollbacks left out.
         exposed: Versions released to production or an environment that joins it, in order.
-        rolled_back: The exposed versions that were rolled back there.
+        rolled_back: The exposed versions that were rolled back there; retirements left out.
         agreements: Every `fail` of the judge, oldest first.
     """
 
@@ -111,7 +111,8 @@ def dora_measures(
     facing = {e.name for e in catalog.environments.values() if e.joins == production}
     there = [e for e in events if e.environment in {production, *facing}]
     exposed = _in_order(e.version for e in there if e.kind is Kind.RELEASE)
-    gone = {e.rolled_back for e in there if e.kind is Kind.ROLLBACK}
+    retired = find_retirements(events)
+    gone = {e.rolled_back for e in there if e.kind is Kind.ROLLBACK and e not in retired}
     return DoraMeasures(
         leads=tuple(_leads(events, production, began)),
         releases_to_production=sum(
@@ -142,6 +143,30 @@ def find_agreements(events: Iterable[Event]) -> tuple[Agreement, ...]:
         elif where in newest and (where, newest[where].version, event.version) in back:
             newest[where] = _followed(newest[where], event)
     return tuple(sorted((*over, *newest.values()), key=lambda each: each.failed_at))
+
+
+def find_retirements(events: Iterable[Event]) -> tuple[Event, ...]:
+    """The removals by which a model left every environment, of releases that nothing had failed.
+
+    A person then took the whole model out: that is the end of a delivery, and no failure of one.
+    """
+    pinned: set[str | None] = set()
+    bad: set[tuple[str | None, str | None]] = set()
+    removed: list[Event] = []
+    retired: list[Event] = []
+    for event in events:
+        if event.kind is Kind.ABORTED or event.outcome is Outcome.FAIL:
+            bad.add((event.environment, event.version))
+        elif event.kind is Kind.ROLLBACK and event.version is None:
+            pinned.discard(event.environment)
+            removed += [] if (event.environment, event.rolled_back) in bad else [event]
+            if not pinned:
+                retired += removed
+                removed = []
+        elif event.kind in {Kind.RELEASE, Kind.ROLLBACK}:
+            pinned.add(event.environment)
+            removed = []
+    return tuple(retired)
 
 
 def _followed(agreement: Agreement, event: Event) -> Agreement:

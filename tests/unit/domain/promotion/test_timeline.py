@@ -474,6 +474,40 @@ def test_a_model_is_summed_up_in_four_numbers():
     assert [each.seconds for each in summed.agreements] == [7]
 
 
+RELEASED = tuple(
+    event(Kind.RELEASE, at, version="v1", environment=name)
+    for at, name in enumerate(("dev", "staging", "canary", "production"))
+)
+LEFT = tuple(
+    rollback(at, name, version=None, of="v1")
+    for at, name in enumerate(("canary", "production", "staging", "dev"), 20)
+)
+
+
+@pytest.mark.parametrize(
+    ("later", "rolled_back"),
+    [
+        (LEFT, ()),
+        ((*LEFT, event(Kind.RELEASE, 30, version="v2", environment="dev")), ()),
+        # Users complained: what is before production stays, and the next version comes.
+        (LEFT[:2], ("v1",)),
+        ((*LEFT[:2], event(Kind.RELEASE, 30, version="v2", environment="dev"), *LEFT[2:]), ("v1",)),
+        ((fail(10, "canary", "v1"), *LEFT), ("v1",)),
+        ((event(Kind.ABORTED, 10, environment="production", version="v1"), *LEFT), ("v1",)),
+    ],
+)
+def test_a_model_that_a_person_takes_out_everywhere_was_retired_and_did_not_fail(
+    later, rolled_back
+):
+    assert dora_measures((*RELEASED, *later), CATALOG).rolled_back == rolled_back
+
+
+def test_a_version_that_went_back_before_its_model_was_retired_is_still_counted():
+    second = event(Kind.RELEASE, 5, version="v2", environment="canary")
+    events = (*RELEASED, second, rollback(6), *LEFT)
+    assert dora_measures(events, CATALOG).rolled_back == ("v2",)
+
+
 def test_a_model_that_never_got_anywhere_has_no_numbers_instead_of_zeros():
     nameless = event(Kind.SPEC)
     summed = dora_measures((nameless, event(Kind.SPEC, version="v1")), CATALOG)
