@@ -6,12 +6,14 @@ import pytest
 
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, StatusState
+from modelyard.operations.site.fleet import fleet_of
 from operations.yard import (
     HELD_OUT,
     HELD_OUT_SPEC,
     MODEL,
     living_yard,
     model_named,
+    new_yard,
     record_file,
     release_file,
     spec_file,
@@ -64,6 +66,8 @@ def test_a_model_with_several_verified_versions_is_taken_out_everywhere_and_stay
     assert [each["version"] for each in releases] == [None] * 4
     events = answer(yard, "history", MODEL)["events"]
     assert len([each for each in events if each["kind"] == "rollback"]) == 4
+    said = run(yard, "history", MODEL).lines
+    assert "rolled back, of the versions that answered production's requests: 0 of 2 (0%)" in said
     assert run(yard, "reconcile", MODEL).err == "m: nothing to do\n"
 
 
@@ -76,6 +80,42 @@ def test_a_model_with_one_version_is_retired_too_and_a_new_version_brings_it_bac
     yard.rest()
 
     assert yard.names()["dev"] == "v2"
+
+
+def test_a_retired_model_is_one_line_of_the_fleet_until_a_version_may_come(yard):
+    yard.record("v2", champion="v1", skill=0.1)  # the gate refused it
+    run(yard, "hold", MODEL, "v1", *WHY)
+    yard.rest()
+    assert answer(yard, "status")["retired"] == []  # it runs: people have to take it out
+
+    retired(yard, "v1")
+
+    (said,) = answer(yard, "status")["retired"]
+    assert (said["model"], said["next"]) == (MODEL, "modelyard status m")
+    lines = run(yard, "status").lines
+    assert [line for line in lines if line.startswith("m ")] == [
+        f"m {said['since'][:19].replace('T', ' ')} modelyard status m"
+    ]
+    assert not {"On hold", "Incidents, newest first"} & set(lines)
+    assert {"Retired", "On hold", "Incidents, newest first"} <= set(
+        run(yard, "status", MODEL).lines
+    )
+
+    fleet = fleet_of(answer(yard, "status"), {})
+    (row,) = fleet.rows
+    assert (row.holds, row.incidents, fleet.incidents) == (0, 0, ())
+    assert {cell.state for cell in row.cells} == {"no release: the model is retired"}
+
+    yard.add_version("v3")
+    assert answer(yard, "status")["retired"] == []
+    assert "On hold" in run(yard, "status").lines
+
+
+def test_a_model_that_never_ran_and_one_on_its_way_are_not_retired(tmp_path):
+    new = new_yard(tmp_path / "new")
+    new.add_version("v1")
+    assert run(new, "hold", MODEL, "v1", *WHY).code == 0
+    assert answer(new, "status")["retired"] == []
 
 
 def test_an_incident_names_the_command_that_takes_out_what_cannot_go_back(yard):

@@ -42,7 +42,7 @@ def yard(tmp_path, tmp_path_factory):
 def test_a_long_table_says_what_a_short_one_does(yard, monkeypatch):
     change_model(yard, holds={"v1": Hold(reason="bad \x1b[2J", by="ann", since=yard.clock.at)})
     short = run(yard, "status").lines
-    monkeypatch.setattr("modelyard.commands.status.LONG", 0)
+    monkeypatch.setattr("modelyard.commands.output.formatting.LONG", 0)
     long = run(yard, "status")
 
     assert long.lines == short

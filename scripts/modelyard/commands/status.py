@@ -9,12 +9,9 @@ from typing import Any
 import click
 
 from modelyard.commands.options import output_option, pass_services
-from modelyard.commands.output.terminal import make_console, print_json, print_line
+from modelyard.commands.output.terminal import print_json, print_line
 from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
-
-LONG = 400
-"""More rows of a table are printed one a line, whatever the width of the terminal."""
 
 INCIDENTS = 5
 """How many incidents people are shown, newest first; programs get all of them."""
@@ -43,8 +40,11 @@ def status(services: Services, /, *, model: str | None, registry: bool, output: 
     if output == "json":
         print_json(report)
         return
-    for title, columns, rows in _tables(report):
-        _print_table(title, columns, rows)
+    from modelyard.commands.output.formatting import print_table
+
+    # Whoever asks for a retired model by its name wants to see what is left of it.
+    for title, columns, rows in _tables(report if model else _without_retired(report)):
+        print_table(title, columns, rows)
 
 
 @click.command()
@@ -68,19 +68,25 @@ def site(services: Services, /, *, out: Path) -> None:
     print_line(f"{models}, pages of {written.renewed} made anew: {out / 'index.html'}")
 
 
-def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from modelyard.commands.output.formatting import make_table, print_long_table
+def _without_retired(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without the rows of retired models, but for the one that says so."""
+    gone = {each["model"] for each in report["retired"]}
 
-    if len(rows) > LONG:
-        print_long_table(title, columns, rows)
-    else:
-        make_console().print(make_table(title, columns, rows))
+    def keep(row: Any) -> bool:
+        return not isinstance(row, dict) or row.get("model") not in gone
+
+    parts = {
+        name: list(filter(keep, part)) if isinstance(part, list) else part
+        for name, part in report.items()
+    }
+    return {**parts, "retired": report["retired"]}
 
 
 def _tables(report: dict[str, Any]) -> Iterator[tuple[str, Sequence[str], list[list[object]]]]:
     """The tables for people, each by its title, columns and rows; only the first may be empty."""
     yield _releases(report)
     for title, columns, rows in (
+        ("Retired", ("model", "since", "next"), _retired(report)),
         ("On hold", ("model", "version", "by", "since", "reason", "next"), _holds(report)),
         ("Gate overridden", ("model", "version", "by", "until", "reason"), _overrides(report)),
         ("Code in artifacts is trusted", ("model", "formats", "reason"), _trusted(report)),
@@ -119,6 +125,10 @@ def _alias(release: dict[str, Any]) -> str:
     alias = release["alias"]
     found = alias["version"] or "nothing"
     return "agrees" if alias["agrees"] else f"points at {found}: modelyard reconcile"
+
+
+def _retired(report: dict[str, Any]) -> list[list[object]]:
+    return [[each["model"], _time(each["since"]), each["next"]] for each in report["retired"]]
 
 
 def _holds(report: dict[str, Any]) -> list[list[object]]:

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.git.names import safe_line
-from modelyard.commands.output.terminal import print_json, print_line, print_lines
+from modelyard.commands.output.terminal import make_console, print_json, print_line, print_lines
 from modelyard.domain.harmless_text import harmless_line, harmless_lines, unescape_markdown
 from modelyard.domain.verdict import LOOKS_MISSING, NOT_ASKED, Outcome
 
@@ -31,6 +31,9 @@ _HEADING = re.compile(r"#{1,6} ")
 _KILO = 1000
 _GAP, _SMALL_GAP = 3, 2  # columns of a terminal that rich needs beside a cell
 _SHORT = 10  # columns that a cell gets beyond its longest word before sentences share the rest
+
+LONG = 400
+"""More rows of a table are printed one a line, whatever the width of the terminal."""
 
 SECONDS_OF_A_LOOK = 5
 """From one of the watcher's samples of a judged release to the next."""
@@ -98,6 +101,14 @@ def _longest(pieces: Iterable[Sequence[str]]) -> int:
     from rich.cells import cell_len
 
     return max((cell_len(piece) for some in pieces for piece in some), default=0)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, see `make_table`, or a long one, see `print_long_table`."""
+    if len(rows) > LONG:
+        print_long_table(title, columns, rows)
+    else:
+        make_console().print(make_table(title, columns, rows))
 
 
 def print_long_table(

@@ -24,7 +24,7 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.names import workflow_name
 from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.release import Release
-from modelyard.domain.verdict import Verdict
+from modelyard.domain.verdict import Outcome, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +175,26 @@ class World:
     def is_held(self, version: str) -> bool:
         """Whether the version is on hold."""
         return version in self.model_facts.holds
+
+    @property
+    def retired_since(self) -> datetime | None:
+        """When the last hold retired the model; None while it runs, or a version may come.
+
+        It was verified somewhere, so that a model on its way to its first release is none.
+        """
+        runs = any(model == self.model for _, model in self.catalog.releases)
+        if runs or self.unknown or self.unreviewed or self.unreadable is not None:
+            return None
+        versions = [each.version for each in self.catalog.versions_of(self.model)]
+        was_verified = any(each.verified for each in self.facts.values())
+        if not was_verified or not all(map(self._is_stopped, versions)):
+            return None
+        return max((hold.since for hold in self.model_facts.holds.values()), default=None)
+
+    def _is_stopped(self, version: str) -> bool:
+        record = self.record(version)
+        failed = record is not None and record.verdict.outcome is Outcome.FAIL
+        return failed or self.is_held(version)
 
     def open_pull(self, branch: str) -> PullRequest | None:
         """The open pull request of a branch."""

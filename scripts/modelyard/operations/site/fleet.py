@@ -106,8 +106,10 @@ def fleet_of(report: Mapping[str, Any], models: Mapping[str, Model]) -> Fleet:
     for pull in report["pulls"]:
         branch = parse_branch(pull["branch"])
         waiting[branch.model if branch else None].append(_waiting(pull))
-    holds = Counter(each["model"] for each in report["holds"])
-    incidents = Counter(each["model"] for each in report["incidents"])
+    retired = {each["model"] for each in report["retired"]}
+    told = [each for each in report["incidents"] if each["model"] not in retired]
+    holds = Counter(each["model"] for each in report["holds"] if each["model"] not in retired)
+    incidents = Counter(each["model"] for each in told)
     environments = dict.fromkeys(cell.environment for row in cells.values() for cell in row)
     return Fleet(
         commit=report["commit"],
@@ -117,7 +119,7 @@ def fleet_of(report: Mapping[str, Any], models: Mapping[str, Model]) -> Fleet:
             FleetRow(
                 name=name,
                 team=models[name].owner.team if name in models else "",
-                cells=tuple(row),
+                cells=tuple(map(_retired_cell, row)) if name in retired else tuple(row),
                 waiting=tuple(waiting.get(name, ())),
                 holds=holds[name],
                 incidents=incidents[name],
@@ -125,7 +127,7 @@ def fleet_of(report: Mapping[str, Any], models: Mapping[str, Model]) -> Fleet:
             for name, row in sorted(cells.items())
         ),
         freezes=tuple(report["freezes"]),
-        incidents=tuple(sorted(report["incidents"], key=lambda each: each["at"], reverse=True)),
+        incidents=tuple(sorted(told, key=lambda each: each["at"], reverse=True)),
         others=tuple(waiting.get(None, ())),
     )
 
@@ -177,6 +179,10 @@ def _cell(release: Mapping[str, Any]) -> FleetCell:
         since=release["since"],
         command=release["next"],
     )
+
+
+def _retired_cell(cell: FleetCell) -> FleetCell:
+    return replace(cell, state="no release: the model is retired")
 
 
 def _kind(release: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.forge.waiting import command_or_page, find_waiting
 from modelyard.operations.status.worlds import CollectedWorlds
 
-SECTIONS = ("releases", "holds", "overrides", "trusted", "incidents", "trainings")
+SECTIONS = ("releases", "retired", "holds", "overrides", "trusted", "incidents", "trainings")
 """The parts of the document whose rows are each about one model."""
 
 Rows: TypeAlias = dict[str, list[dict[str, Any]]]
@@ -64,6 +64,7 @@ def join_rows(collected: CollectedWorlds, rows: Mapping[str, Rows]) -> dict[str,
             for each in collected.unreadable
         ],
         "releases": joined["releases"],
+        "retired": joined["retired"],
         "holds": joined["holds"],
         "overrides": joined["overrides"],
         "trusted": joined["trusted"],
@@ -88,9 +89,18 @@ def model_rows(world: World, *, refused: str | None, has_aliases: bool) -> Rows:
         refused: What is missing where `collect_world` would raise.
         has_aliases: Whether the registry was asked.
     """
-    model = world.catalog.models.get(world.model)
+    model, retired = world.catalog.models.get(world.model), world.retired_since
     rows: Rows = {
         "releases": list(_releases(world, has_aliases=has_aliases)),
+        "retired": [
+            {
+                "model": world.model,
+                "since": iso_utc(retired),
+                "next": f"modelyard status {world.model}",
+            }
+        ]
+        if retired is not None
+        else [],
         "holds": [
             {
                 "model": world.model,
