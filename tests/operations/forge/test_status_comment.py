@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +10,7 @@ from modelyard.adapters.forge.comments import read_comment
 from modelyard.cli import cli
 from modelyard.domain.chatops.commands import Approve, Unfreeze, Unhold
 from modelyard.domain.people import Person
-from modelyard.domain.promotion.facts import Hold
+from modelyard.domain.promotion.facts import Freeze
 from modelyard.domain.promotion.promote import Missing
 from modelyard.domain.promotion.pulls import (
     CHECKS,
@@ -149,40 +148,42 @@ def test_one_comment_says_who_can_move_a_promotion_and_costs_nothing_while_nothi
     assert writes(fake)[before:] == []
     assert fake.calls("GET", "/comments") - asked <= 2  # those of reading the pull request itself
 
-    workspace.facts.update_model(
-        MODEL,
-        lambda facts: replace(
-            facts, holds={"v1": Hold(reason="a bad smell", by="ann", since=yard.clock.now())}
-        ),
-    )
+    smell = Freeze(reason="a bad smell", by="ann", since=yard.clock.now())
+    workspace.facts.update_freeze("canary", lambda _: smell)
     before = len(writes(fake))
     yard.reconcile()
     (page,) = comments_of(stage, promotion.number)
     assert "**This pull request is blocked.**" in page
     assert "a bad smell" in page
-    assert "```\n/unhold\n```" in page
+    assert "```\n/unfreeze canary\n```" in page
     edits = [each for each in writes(fake)[before:] if "/comments" in each.path]
     assert [each.method for each in edits] == ["PATCH"]
 
     # One that somebody deleted, or edited, comes back; one that the forge refuses stops nothing.
-    workspace.facts.update_model(MODEL, lambda facts: replace(facts, holds={}))
+    workspace.facts.update_freeze("canary", lambda _: None)
     fake.queue(forbidden("PATCH", "/issues/comments/"))
     yard.reconcile()
-    assert "/unhold" in comments_of(stage, promotion.number)[0]
+    assert "/unfreeze canary" in comments_of(stage, promotion.number)[0]
     stage.people.review(promotion.number, promotion.head, "ann")
     yard.rest()
 
     merged = stage.people.again().get(promotion.number)
     assert merged.state is PullState.MERGED
     (page,) = comments_of(stage, promotion.number)
-    assert "reconcile to merge it" in page
-    assert "/approve" not in page
+    assert page.startswith(
+        f"**Merged by {merged.closed_by} at {merged.closed_at:%Y-%m-%d %H:%M} UTC"
+    )
+    assert f"as {merged.merged_as}: Promote m v1 to canary." in page
+    assert page.strip().endswith("`modelyard history m` shows what came of it.")
+    before = len(writes(fake))
+    yard.rest()
+    assert [each for each in writes(fake)[before:] if "/comments" in each.path] == []
 
 
 @pytest.mark.long
 def test_a_persons_pull_request_has_one_comment_too(stage):
     stage.yard.rest()
-    stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    head = stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
     number = stage.people.open("docs", "ann")
     stage.yard.rest()
 
@@ -190,6 +191,30 @@ def test_a_persons_pull_request_has_one_comment_too(stage):
 
     assert "a person to merge it | anybody who may write: the button of this page" in page
     assert pasted(page) == []
+
+    stage.people.merge(number, head, "ann")
+    stage.yard.rest()
+
+    (page,) = comments_of(stage, number)
+    assert page.startswith("**Merged by ann at ")
+
+
+@pytest.mark.long
+def test_a_comment_on_a_pull_request_that_is_closed_waits_for_nothing_any_more(stage):
+    stage.yard.rest()
+    stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    number = stage.people.open("docs", "ann")
+    stage.people.push("more", {"MORE.md": b"More.\n"}, "ann")
+    unseen = stage.people.open("more", "ann")
+    stage.people.ask("PATCH", f"/pulls/{unseen}", {"state": "closed"}, "ann")
+    stage.yard.rest()
+    stage.people.ask("PATCH", f"/pulls/{number}", {"state": "closed"}, "ann")
+    stage.yard.rest()
+
+    (page,) = comments_of(stage, number)
+    assert page.startswith("**Closed at ")
+    assert page.strip().endswith("UTC, without a merge.**")
+    assert comments_of(stage, unseen) == []  # it never said that it waits
 
 
 @pytest.mark.long

@@ -16,13 +16,14 @@ from modelyard.domain.promotion.pulls import (
     BrokenGlass,
     MergeAsked,
     PullRequest,
+    PullState,
     Status,
     StatusState,
 )
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.chatops.conversation import Conversation
 from modelyard.operations.chatops.subject import ReadSubject
-from modelyard.operations.forge.status_comment import keep_status_comment
+from modelyard.operations.forge.status_comment import keep_outcomes
 from modelyard.operations.reconcile.human_pulls import judge_human_pull
 from modelyard.operations.workspace import Workspace
 
@@ -67,7 +68,7 @@ def break_glass(
         )
         word = replace(word, issue=issue)
         workspace.facts.write_glass(pull.number, word)
-    return _merge(workspace, read, replace(pull, glass=word), word)
+    return _merge(workspace, replace(pull, glass=word), word)
 
 
 def _check_that_approvals_alone_lack(
@@ -101,7 +102,7 @@ def _missing(workspace: Workspace, read: ReadSubject, pull: PullRequest) -> str:
     return "; ".join(each.what for each in missing)
 
 
-def _merge(workspace: Workspace, read: ReadSubject, pull: PullRequest, word: BrokenGlass) -> str:
+def _merge(workspace: Workspace, pull: PullRequest, word: BrokenGlass) -> str:
     why = f"{word.login} broke the glass: {word.reason}"
     said = Status(context=PROMOTE, state=StatusState.SUCCESS, description=shorten_description(why))
     pulls = workspace.services.pulls
@@ -109,9 +110,9 @@ def _merge(workspace: Workspace, read: ReadSubject, pull: PullRequest, word: Bro
     answer = pulls.merge(pull.number, sha=word.sha, bypass=why)
     if isinstance(answer, MergeAsked):
         return f"{answer.what}; it is followed up in #{word.issue}"
-    if read.world is not None:
-        # Nobody edits the comment of a merged one: it must not go on to say what it waited for.
-        keep_status_comment(workspace, replace(pull, statuses={PROMOTE: said}), read.world)
+    # Where no watcher runs, nobody else says so in the comment on it.
+    ended = workspace.services.clock.now()
+    keep_outcomes(workspace, [replace(pull, state=PullState.MERGED, closed_at=ended)])
     merged = f"#{pull.number} is merged without approvals as {answer.commit[:10]}"
     return f"{merged}; it is followed up in #{word.issue}"
 

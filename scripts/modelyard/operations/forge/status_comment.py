@@ -1,15 +1,23 @@
-"""The one comment that says why a pull request does not move, and who can move it."""
+"""The one comment that says why a pull request does not move, and what became of it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 from modelyard.domain.chatops.paste import comment_line
 from modelyard.domain.harmless_text import escape_markdown, markdown_code
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.promote import Missing
-from modelyard.domain.promotion.pulls import CHECKS, STATUS_COMMENT, PullRequest, StatusState
+from modelyard.domain.promotion.pulls import (
+    CHECKS,
+    STATUS_COMMENT,
+    PullRequest,
+    PullState,
+    PullSummary,
+    StatusState,
+)
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import YardError
@@ -26,13 +34,20 @@ _ON_THE_PAGE = {
 }
 """What `modelyard pr` is on a forge with pages, by command."""
 
+_RECENT = timedelta(hours=1)
+"""So long after its end a comment is brought up to date: who was away longer edits no old ones."""
+
+_WAITS = "**This pull request is "
+"""How a comment on an open pull request begins."""
+
 _FOOT = "`/why` asks again and `/help` lists the commands. modelyard edits this comment in place."
 
 
 def keep_status_comments(workspace: Workspace, world: World) -> None:
-    """Keep the comment on each open pull request of a model."""
+    """Keep the comment on each open pull request of a model, and on those that just ended."""
     for pull in world.open_pulls:
         keep_status_comment(workspace, pull, world)
+    keep_outcomes(workspace, world.closed_pulls)
 
 
 def keep_status_comment(
@@ -48,11 +63,43 @@ def keep_status_comment(
         world: The world of its model; None if it is about no model.
         more: What else there is to say.
     """
+    if _has_comment(workspace, pull):
+        _keep(workspace, pull, status_page(pull, _waiting(world, pull), more=more))
+
+
+def keep_outcomes(workspace: Workspace, closed: Iterable[PullSummary]) -> None:
+    """Say what became of each pull request that ended lately, where its comment said it waited.
+
+    Whoever merged or closed it, the comment would otherwise go on to say what it waited for.
+    """
+    now = workspace.services.clock.now()
+    for pull in closed:
+        ended = pull.closed_at
+        if ended is None or now - ended > _RECENT or not _has_comment(workspace, pull):
+            continue
+        what = f"outcome of #{pull.number}"
+        if workspace.remember(what, str(pull.state)) == str(pull.state):
+            continue
+        try:
+            full = workspace.services.pulls.get(pull.number)
+        except YardError as error:
+            logger.warning("#%d has no new status comment: %s", pull.number, error.message)
+            workspace.remember(what, None)
+            continue
+        said = (each.body for each in full.comments if each.marker == STATUS_COMMENT)
+        # Where the tool closed it, the comment says why.
+        if any(body.startswith(_WAITS) for body in said):
+            _keep(workspace, full, outcome_page(full))
+
+
+def _has_comment(workspace: Workspace, pull: PullSummary) -> bool:
     branch = parse_branch(pull.branch)
     is_rollback = branch is not None and branch.purpose is Purpose.ROLLBACK
-    if workspace.services.repository.forge is ForgeKind.LOCAL or is_rollback:
-        return  # a rollback is merged at once
-    page = status_page(pull, _waiting(world, pull), more=more)
+    # A rollback is merged at once.
+    return workspace.services.repository.forge is not ForgeKind.LOCAL and not is_rollback
+
+
+def _keep(workspace: Workspace, pull: PullRequest, page: str) -> None:
     said = [each.body.strip() for each in pull.comments if each.marker == STATUS_COMMENT]
     if said == [page.strip()]:
         return
@@ -62,6 +109,20 @@ def keep_status_comment(
         logger.warning("#%d has no new status comment: %s", pull.number, error.message)
 
 
+def outcome_page(pull: PullSummary) -> str:
+    """Return the comment on a merged or closed pull request: by whom, when, and where to look."""
+    by = f" by {escape_markdown(str(pull.closed_by))}" if pull.closed_by is not None else ""
+    at = f" at {pull.closed_at:%Y-%m-%d %H:%M} UTC" if pull.closed_at is not None else ""
+    branch = parse_branch(pull.branch)
+    if pull.state is not PullState.MERGED:
+        head = f"**Closed{by}{at}, without a merge.**"
+    else:
+        commit = f" as {pull.merged_as}" if pull.merged_as else ""
+        head = f"**Merged{by}{at}**{commit}: {escape_markdown(pull.title)}."
+    more = f" `modelyard history {branch.model}` shows what came of it." if branch else ""
+    return f"{head}{more}\n"
+
+
 def status_page(pull: PullRequest, waiting: Sequence[Missing], *, more: str = "") -> str:
     """Return the comment: what is missing, who can do something about it, and the line to paste."""
     head = "blocked" if any(each.blocks for each in waiting) else "waiting"
@@ -69,7 +130,7 @@ def status_page(pull: PullRequest, waiting: Sequence[Missing], *, more: str = ""
         f"| {escape_markdown(each.what)} | {_who(each, pull)} |" for each in dict.fromkeys(waiting)
     )
     lines = [
-        f"**This pull request is {head}.**",
+        f"{_WAITS}{head}.**",
         "",
         "| why it does not move | who can move it |",
         "|---|---|",

@@ -40,7 +40,6 @@ from modelyard.domain.promotion.pulls import (
 from modelyard.domain.promotion.training_workflows import training_images
 from modelyard.domain.promotion.world import World
 from modelyard.errors import CannotAnswer, Conflict, Refused
-from modelyard.operations.forge.status_comment import keep_status_comment
 from modelyard.operations.reconcile.changes import (
     promotion_change,
     record_change,
@@ -174,11 +173,7 @@ def set_pull_status(
 
 
 @apply_action.register
-def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool:
-    # Nobody edits the comment of a merged one: it must not go on to say what it waited for.
-    for pull in world.open_pulls:
-        if pull.number == action.number:
-            keep_status_comment(workspace, pull, world)
+def _(action: Merge, workspace: Workspace, world: World, report: Report) -> bool:  # noqa: ARG001
     return merge_pull(workspace, action.number, sha=action.sha, report=report)
 
 

@@ -15,6 +15,7 @@ from modelyard.domain.promotion.pulls import (
     PROMOTE,
     STACKED,
     PullRequest,
+    PullSummary,
     Status,
     StatusState,
 )
@@ -22,7 +23,7 @@ from modelyard.domain.review.rule_changes import RuleChange
 from modelyard.domain.specs.paths import is_written_by_tool
 from modelyard.domain.specs.repository import ForgeKind
 from modelyard.errors import CannotAnswer
-from modelyard.operations.forge.status_comment import keep_status_comment
+from modelyard.operations.forge.status_comment import keep_outcomes, keep_status_comment
 from modelyard.operations.reconcile.apply import Report, merge_pull, set_pull_status
 from modelyard.operations.reconcile.landings import landing
 from modelyard.operations.reconcile.loop import run_all
@@ -39,10 +40,12 @@ def set_human_pull_statuses(workspace: Workspace, report: Report) -> bool:
     # On the tool's branches the plan sets it, model by model.
     models, every = workspace.models(), workspace.services.pulls.open()
     others = [pull for pull in every if not _is_planned(pull, models)]
+    closed = workspace.services.pulls.closed()
+    keep_outcomes(workspace, (pull for pull in closed if not _is_planned(pull, models)))
     return run_all(partial(_set_status, workspace, pull, every, report) for pull in others)
 
 
-def _is_planned(pull: PullRequest, models: Collection[str]) -> bool:
+def _is_planned(pull: PullSummary, models: Collection[str]) -> bool:
     """Whether the plan of a model sets the status."""
     branch = parse_branch(pull.branch)
     return branch is not None and branch.model in models
