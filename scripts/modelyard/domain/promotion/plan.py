@@ -148,8 +148,8 @@ def _is_being_removed(world: World, pull: PullRequest, environment: str) -> bool
 def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> str | None:
     """Why a promotion is no longer due; None if it stays open.
 
-    It stays open, and keeps its approvals, while its version is on hold or not healthy, and until
-    a person closes it if a person asked for it.
+    It stays open, and keeps its approvals, while its version is not healthy, and until a person
+    closes it if a person asked for it. A version on hold is due nowhere.
     """
     target = promotion_target(world, pull)
     if target is None:
@@ -161,8 +161,10 @@ def _why_moot(world: World, pull: PullRequest, wanted: Mapping[str, Action]) -> 
     brings = (each for each in wanted.values() if isinstance(each, ProposeRecord))
     if any(each.environment == environment.name for each in brings):
         return f"another version is on its way to {environment.name}"
-    if world.is_held(version):
-        return None
+    if (hold := world.model_facts.holds.get(version)) is not None:
+        again = f"modelyard unhold {world.model} {version}"
+        why = f"{version} is on hold by {hold.by}: {hold.reason}"
+        return f"{why}; once the hold is lifted it is proposed again: {again}"
     if version == candidate_version(world, environment):
         return None
     return f"{version or 'this version'} is no longer due in {environment.name}"

@@ -20,6 +20,12 @@ EVERYWHERE = ("dev", "staging", "canary", "production")
 MOON = Documents(release=release("moon", "v2"))
 
 
+ON_HOLD = (
+    "v2 is on hold by ada: wrong units; once the hold is lifted it is proposed again: "
+    "modelyard unhold m v2"
+)
+
+
 @pytest.fixture
 def sim():
     """v1 verified everywhere, v2 verified in dev and proposed for staging."""
@@ -49,13 +55,36 @@ def test_a_promotion_that_is_closed_is_not_merged_by_the_same_plan(sim):
     assert [each for each in sim.plan() if isinstance(each, SetStatus | Merge)] == []
 
 
-def test_a_promotion_on_hold_stays_open_and_red(sim):
+def test_a_promotion_of_a_version_on_hold_is_closed_and_says_why(sim):
     sim.check()
+    number = staging(sim).number
     sim.hold("v2", by="ada", reason="wrong units")
+    assert [each for each in sim.plan() if isinstance(each, ClosePull)] == [
+        ClosePull(number=number, reason=ON_HOLD)
+    ]
     sim.reconcile()
-    said = staging(sim).statuses[PROMOTE]
-    assert (staging(sim).state, said.state) == (PullState.OPEN, StatusState.FAILURE)
-    assert said.description.startswith("v2 is on hold by ada: wrong units; ")
+    assert sim.pulls[number].state is PullState.CLOSED
+
+
+def test_a_promotion_that_a_hold_closed_comes_back_with_the_lifted_hold(sim):
+    """The tool closed it, which no person meant as a no."""
+    number = staging(sim).number
+    sim.hold("v2", by="ada", reason="wrong units")
+    closed = [each for each in sim.plan() if isinstance(each, ClosePull)]
+    sim.close(number, by=sim.world().bot)
+    sim.lift("v2")
+    sim.reconcile()
+    assert len(closed) == 1
+    assert (staging(sim).state, staging(sim).number) == (PullState.OPEN, number + 1)
+
+
+def test_a_promotion_that_a_person_asked_for_is_red_while_its_version_is_on_hold(sim):
+    sim.propose_release("production", "v2", requester="ada")
+    sim.hold("v2", by="bob", reason="wrong units")
+    sim.reconcile()
+    pull = sim.pull_of(Purpose.PROMOTE, "production")
+    assert (pull.state, pull.statuses[PROMOTE].state) == (PullState.OPEN, StatusState.FAILURE)
+    assert pull.statuses[PROMOTE].description.startswith("v2 is on hold by bob: wrong units")
 
 
 def test_a_held_promotion_gives_way_to_a_record_that_brings_another_version(sim):

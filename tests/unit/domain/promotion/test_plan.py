@@ -6,6 +6,7 @@ import pytest
 
 from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import (
+    ClosePull,
     Merge,
     PlaceHold,
     ProposeRelease,
@@ -279,8 +280,8 @@ def test_a_version_that_goes_bad_in_one_environment_enters_no_other_in_the_same_
     actions = sim.plan()
     assert actions[0] == PlaceHold(version="v2", reason="dev: crashed")
     assert [each for each in actions if isinstance(each, Merge)] == []
-    (red,) = (each for each in actions if isinstance(each, SetStatus))
-    assert red.description == f"v2 is on hold by {BOT}: dev: crashed"
+    (close,) = (each for each in actions if isinstance(each, ClosePull))
+    assert close.reason.startswith(f"v2 is on hold by {BOT}: dev: crashed; ")
 
 
 # Aliases

@@ -23,6 +23,7 @@ from modelyard.adapters.forge.makers import find_version_makers
 from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.remote_refs import Stale, forget_snapshot, retry_on_conflict
 from modelyard.domain.deployments import Deployment
+from modelyard.domain.harmless_text import escape_markdown
 from modelyard.domain.people import Person
 from modelyard.domain.problem import Problem
 from modelyard.domain.promotion.change import (
@@ -178,7 +179,7 @@ class HostedPulls:
             return
         self._refuse_other_account()
         # First the reason: killed in between, the next call closes it.
-        self.comment(number, body=reason, marker=STATUS_COMMENT)
+        self.comment(number, body=escape_markdown(reason), marker=STATUS_COMMENT)
         self.api.send("PATCH", self._pull(number), {"state": "closed"})
         self._forget()
         if parse_branch(pull.branch) is not None:
