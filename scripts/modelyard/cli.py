@@ -60,7 +60,7 @@ COMMANDS: Mapping[str, Entry] = {
     "pr": Entry(target="pr:pr", help="List, show, approve and merge pull requests."),
     "status": Entry(target="status:status", help="Show which version runs where."),
     "site": Entry(target="status:site", help="Write pages of all of it for a browser."),
-    "history": Entry(target="history:history", help="Show what happened to a model."),
+    "history": Entry(target="history:history", help="Show what happened, or what to a model."),
     "gate": Entry(target="gate:gate", help="Compare a version with its champion."),
     "override": Entry(
         target="gate:override", help="Let a version pass an inconclusive gate, for a time."

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from modelyard.adapters.facts.reader import FactReader
 from modelyard.domain.promotion.actions import RollBack
 from modelyard.domain.promotion.facts import Hold, ModelFacts
 from modelyard.domain.verdict import Outcome, Verdict
 from modelyard.operations.reconcile.changes import rollback_change
-from operations.yard import MODEL
+from modelyard.operations.workspace import Workspace
+from operations.yard import BOT, MODEL
 from operations.yard_with_history import (
     answer,
     in_production,
@@ -156,3 +158,79 @@ def test_a_model_nothing_ever_happened_to_is_an_error_that_names_those_there_are
         "error: the main branch has no valid models/nobody/model.yaml; it has m\n"
         "hint: merge the pull request that adds it, if there is one, or modelyard validate\n"
     )
+
+
+def test_of_all_models_it_tells_the_same_events_newest_first(past):
+    told = answer(past, "history", "--since", "400d")
+    mine = [each for each in told["events"] if each["model"] == MODEL]
+
+    assert mine == answer(past, "history", MODEL)["events"][::-1]
+    assert {each["kind"] for each in told["events"] if each["model"] is None} == {"pushed"}
+    assert (told["model"], told["versions"], told["summary"]) == (None, [], None)
+
+
+@pytest.mark.parametrize(
+    ("since", "first"),
+    [
+        ("1m", "unhealthy"),
+        ("2026-03-01T12:05:02Z", "rollback"),
+        ("2026-03-01T13:05:01+01:00", "rollback"),
+    ],
+)
+def test_since_a_moment_it_tells_what_happened_since_and_how_it_was_before(past, since, first):
+    events = answer(past, "history", "--since", since)["events"]
+    of_model = answer(past, "history", MODEL, "--since", since)["events"]
+
+    assert events[-1]["kind"] == first  # and not all that the facts said by then
+    assert events == of_model[::-1]
+
+
+def test_whoever_wakes_up_reads_what_happened_and_not_what_ran_as_always(past):
+    lines = run(past, "history").lines
+
+    assert lines[0] == "Since 2026-02-28 12:05:05 UTC, newest first"
+    assert lines[2].startswith("2026-03-01 12:05:02 m canary v1 rollback v2 was rolled back to v1:")
+    assert not [line for line in lines if " seen " in line or " healthy " in line]
+
+
+def test_what_is_about_no_model_and_what_drift_proposed_is_told_too(past, tmp_path):
+    yard = past.copy(tmp_path / "yard")
+    yard.clock.wait(3600)
+    yard.land("docs", {"README.md": b"Ours.\n"}, "Say whose it is", number=70)
+    yard.branch("modelyard/retrain/m", {"models/m/x": b""}, author=BOT)
+    assert run(yard, "freeze", "dev", "--reason", "audit", "--as", "ada").code == 0
+    yard.commit({"README.md": b"Theirs.\n"}, "Quickly", author="Cleo")
+
+    events = answer(yard, "history", "--since", "30m")["events"]
+
+    assert sorted((e["kind"], e["model"], e["environment"], e["what"]) for e in events) == [
+        ("frozen", None, "dev", "ada: audit"),
+        ("merged", None, None, f"Say whose it is, by {BOT}"),
+        ("proposed", MODEL, None, "By hand"),
+        ("pushed", None, None, "Quickly, by a commit of Cleo, without a merged pull request"),
+    ]
+
+
+def test_a_quiet_night_is_one_sentence(past, tmp_path):
+    yard = past.copy(tmp_path / "yard")
+    yard.clock.wait(86_400 * 2)
+    assert run(yard, "history").lines == ["nothing happened since 2026-03-02 12:05:05 UTC"]
+
+
+def test_of_all_models_it_reads_what_was_written_since_alone(past, monkeypatch):
+    def refuse(*_args, **_named):
+        raise AssertionError("reads all models")
+
+    monkeypatch.setattr(FactReader, "listing", refuse)
+    monkeypatch.setattr(FactReader, "listing_of", refuse)
+    monkeypatch.setattr(Workspace, "specs_of", refuse)
+
+    assert run(past, "history", "--since", "1m").code == 0
+
+
+@pytest.mark.parametrize("since", ["yesterday", "0h", "12", "2026-13-01", "2026-11-30T08:00"])
+def test_a_time_that_is_none_is_answered_with_those_that_are(past, since):
+    said = run(past, "history", "--since", since)
+
+    assert said.code == 2
+    assert "write 12h, 3d, 2026-12-31 or 2026-12-31T08:00Z" in said.err

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from modelyard.cli import COMMANDS, cli, load_command
+from modelyard.commands.history import SinceType
 from modelyard.domain.unknown_name import unknown_name
 from operations.yard import HELD_OUT, MODEL, living_yard
 
@@ -92,7 +93,7 @@ OTHERS = {
     },
 }
 NOT_TEXT = (click.types.BoolParamType, click.types.IntParamType, click.types.FloatParamType,
-            click.IntRange, click.FloatRange, click.DateTime, click.Choice)  # fmt: skip
+            click.IntRange, click.FloatRange, click.DateTime, click.Choice, SinceType)  # fmt: skip
 VALUES = {"reason": "x", "title": "x", "body": "x", "branch": "x", "data": "train.csv",
           "file": "train.csv", "labels": "train.csv",
           "cluster": "row", "commit": "0" * 40, "workflow": "x", "artifact": "x",

@@ -1,9 +1,11 @@
-"""`modelyard history`: what happened to a model, and its DORA measures."""
+"""`modelyard history`: what happened lately, or to one model with its DORA measures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,32 +20,127 @@ if TYPE_CHECKING:
     from modelyard.domain.promotion.timeline import Event
 
 
+_SPAN = re.compile(r"(?P<number>[1-9][0-9]{0,4})(?P<unit>[mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+_OF_A_NIGHT = timedelta(hours=24)
+"""What is shown of all models unless somebody asks for more."""
+
+
+class SinceType(click.ParamType["datetime | timedelta"]):
+    """A time, as the span until now, a day in UTC, or a time with its offset."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | timedelta:
+        """Return the time, or the span before now."""
+        from modelyard.domain.specs.times import parse_moment
+
+        if (span := _SPAN.fullmatch(value)) is not None:
+            return timedelta(**{_UNITS[span["unit"]]: int(span["number"])})
+        try:
+            if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+                return datetime.fromisoformat(value).replace(tzinfo=UTC)
+            return parse_moment(value)
+        except ValueError:
+            why = f"{value!r} is no time: write 12h, 3d, 2026-12-31 or 2026-12-31T08:00Z"
+            raise click.BadParameter(why, ctx, param) from None
+
+
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option(
+    "--since",
+    type=SinceType(),
+    metavar="TIME",
+    help="Only what happened since, such as 12h, 3d or 2026-12-31. [default without MODEL: 24h]",
+)
 @output_option
 @pass_services
-def history(services: Services, /, *, model: str, output: str) -> None:
-    """Show what happened to MODEL, oldest first, and how long its versions took.
+def history(
+    services: Services, /, *, model: str | None, since: datetime | timedelta | None, output: str
+) -> None:
+    """Show what happened lately to all models, newest first, or all that happened to MODEL.
 
-    Read from the history of the main branch and of the model's facts.
+    Of MODEL it is told oldest first, with how long its versions took. Read from the history of
+    the main branch and of the facts.
     """
+    now = services.clock.now()
+    if isinstance(since, timedelta):
+        since = now - since
+    if model is None:
+        _show_recent(services, since or now - _OF_A_NIGHT, output)
+    else:
+        _show_model(services, model, since, output)
+
+
+def _show_recent(services: Services, since: datetime, output: str) -> None:
+    from modelyard.operations.status.recent import read_recent
+
+    events = read_recent(workspace_of(services), since)
+    if output == "json":
+        print_json(_recent_document(events, since))
+    else:
+        _print_recent(events, since)
+
+
+def _show_model(services: Services, model: str, since: datetime | None, output: str) -> None:
     from modelyard.operations.history import read_history
 
     story = read_history(workspace_of(services), model)
+    events = tuple(each for each in story.events if since is None or each.at >= since)
     if output == "json":
-        print_json(_document(model, story.events, story.measures))
+        print_json(_document(model, events, story.measures, since))
     else:
-        _print_text(model, story.events, story.measures)
+        _print_text(model, events, story.measures)
 
 
-def _document(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> dict[str, Any]:
+def _recent_document(events: tuple[Event, ...], since: datetime) -> dict[str, Any]:
+    from modelyard.domain.specs.interval import iso_utc
+
+    told = [_event(event, event.model) for event in events]
+    nothing: dict[str, Any] = {"versions": [], "failures": [], "summary": None}
+    return {"model": None, "since": iso_utc(since), "events": told, **nothing}
+
+
+def _print_recent(events: tuple[Event, ...], since: datetime) -> None:
+    from modelyard.commands.output.formatting import clock_time, print_table
+    from modelyard.domain.promotion.timeline import Kind
+
+    # Between its merge and its verdict, a release starts and is ready: nobody asks about that.
+    shown = [each for each in events if each.kind not in {Kind.SEEN, Kind.HEALTHY}]
+    if not shown:
+        print_line(f"nothing happened since {clock_time(since)} UTC")
+        return
+    rows = [
+        (
+            clock_time(event.at),
+            event.model,
+            event.environment,
+            event.version,
+            str(event.kind),
+            _what(event),
+        )
+        for event in shown
+    ]
+    title = f"Since {clock_time(since)} UTC, newest first"
+    columns = ("at (UTC)", "model", "environment", "version", "event", "")
+    print_table(title, columns, rows)
+
+
+def _document(
+    model: str, events: tuple[Event, ...], summed: DoraMeasures, since: datetime | None
+) -> dict[str, Any]:
     from modelyard.domain.specs.interval import iso_utc
 
     known = {lead.version: lead.seconds for lead in summed.leads if lead.seconds is not None}
     agreed = [each.seconds for each in summed.agreements if each.seconds is not None]
     return {
         "model": model,
-        "events": [_event(event) for event in events],
+        "since": iso_utc(since),
+        "events": [_event(event, model) for event in events],
         "versions": [
             {
                 "version": lead.version,
@@ -68,12 +165,13 @@ def _document(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> di
     }
 
 
-def _event(event: Event) -> dict[str, Any]:
+def _event(event: Event, model: str | None) -> dict[str, Any]:
     from modelyard.domain.specs.interval import iso_utc
 
     return {
         "at": iso_utc(event.at),
         "kind": str(event.kind),
+        "model": model,
         "environment": event.environment,
         "version": event.version,
         "what": event.what,

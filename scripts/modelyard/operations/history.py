@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from modelyard.adapters.git.names import safe_line
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
+from modelyard.domain.audit import AuditLine
 from modelyard.domain.people import is_same_person
 from modelyard.domain.promotion.change import (
     APPROVED_BY,
@@ -94,7 +96,7 @@ def read_story(workspace: Workspace, model: str) -> History:
         CannotAnswer: The clone is shallow.
     """
     commit = workspace.main()
-    _refuse_shallow(workspace)
+    refuse_shallow(workspace)
     catalog = workspace.specs_of(commit, model).catalog
     with workspace.services.pulls.one_listing():
         events = _read_events(workspace, commit, catalog, model)
@@ -102,7 +104,7 @@ def read_story(workspace: Workspace, model: str) -> History:
     return History(events=events, measures=dora_measures(events, catalog, began=began))
 
 
-def _refuse_shallow(workspace: Workspace) -> None:
+def refuse_shallow(workspace: Workspace) -> None:
     """Raise `CannotAnswer` in a clone without its older commits: their events would be missing."""
     if workspace.git.is_shallow():
         remote = workspace.services.repository.remote
@@ -143,15 +145,20 @@ def _read_events(
 def _command_events(workspace: Workspace, model: str) -> Iterator[Event]:
     """What people commanded in comments, and what became of it, as the audit log has it."""
     for line in workspace.facts.read_audit(model):
-        if line.command and line.command not in _QUESTIONS:
-            yield Event(
-                at=line.at,
-                kind=Kind.COMMANDED,
-                what=f"{line.who}: {line.command}: {line.reason}",
-                version=line.version or None,
-                environment=line.environment or None,
-                pull=line.pull,
-            )
+        yield from command_events(line)
+
+
+def command_events(line: AuditLine) -> Iterator[Event]:
+    """The event of a line of the audit log, if it is a command that may have changed something."""
+    if line.command and line.command not in _QUESTIONS:
+        yield Event(
+            at=line.at,
+            kind=Kind.COMMANDED,
+            what=f"{line.who}: {line.command}: {line.reason}",
+            version=line.version or None,
+            environment=line.environment or None,
+            pull=line.pull,
+        )
 
 
 def _in_path_order(catalog: Catalog) -> tuple[str, ...]:
@@ -167,25 +174,42 @@ def _read_landings(
     """Yield the commits of the main branch that may be about the model, oldest first."""
     merges = read_merges(workspace)
     commits = _list_commits(workspace, commit, model, merges)
-    changes = _read_changes(workspace.git, commits, model, environments)
+    pins = (release_file(name, model) for name in environments)
+    paths = (versions_folder(model), records_folder(model), *pins)
+    changes = read_model_changes(workspace.git, commits, paths)
     for entry in workspace.git.log_of(commits):
-        found, pull = changes.get(entry.sha, _Changes()), merges.get(entry.sha)
-        landing = Landing(
-            commit=entry.sha,
-            at=entry.at,
-            pull=pull.number if pull else None,
-            specs=tuple(found.specs),
-            records=tuple(found.records),
-            author=safe_line(entry.author),
-        )
-        if pull is not None and (told := _told_by_the_tool(workspace, entry, pull)) is not None:
-            landing = replace(landing, trailers=told, approved_by=told.get(APPROVED_BY))
-        else:
-            landing = _with_unproven(workspace.git, landing, entry, model)
-        is_told = landing.trailers.get(MODEL) == model
-        told_in = landing.trailers.get(ENVIRONMENT) if is_told else None
-        untold = [each for each in found.pins if each != told_in]
-        yield replace(landing, pins=_pin_changes(workspace.git, entry.sha, model, untold))
+        found = changes.get(entry.sha, {}).get(model, ModelChanges())
+        yield make_landing(workspace, entry, merges.get(entry.sha), found, model)
+
+
+def make_landing(
+    workspace: Workspace, entry: LogEntry, pull: PullSummary | None, found: ModelChanges, model: str
+) -> Landing:
+    """What a commit of the main branch's own history did to a model.
+
+    Args:
+        workspace: What to read with.
+        entry: The commit.
+        pull: The pull request that the forge merged as this commit.
+        found: The files of the model that it changed.
+        model: The model.
+    """
+    landing = Landing(
+        commit=entry.sha,
+        at=entry.at,
+        pull=pull.number if pull else None,
+        specs=tuple(found.specs),
+        records=tuple(found.records),
+        author=safe_line(entry.author),
+    )
+    if pull is not None and (told := _told_by_the_tool(workspace, entry, pull)) is not None:
+        landing = replace(landing, trailers=told, approved_by=told.get(APPROVED_BY))
+    else:
+        landing = _with_unproven(workspace.git, landing, entry, model)
+    is_told = landing.trailers.get(MODEL) == model
+    told_in = landing.trailers.get(ENVIRONMENT) if is_told else None
+    untold = [each for each in found.pins if each != told_in]
+    return replace(landing, pins=_pin_changes(workspace.git, entry.sha, model, untold))
 
 
 def _with_unproven(git: Git, landing: Landing, entry: LogEntry, model: str) -> Landing:
@@ -285,7 +309,7 @@ def _version_of(pin: bytes | None) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Changes:
+class ModelChanges:
     """What a commit did to a model's files, compared with its first parent.
 
     Args:
@@ -299,28 +323,26 @@ class _Changes:
     pins: list[str] = field(default_factory=list)
 
 
-def _read_changes(
-    git: Git, commits: Sequence[str], model: str, environments: Collection[str]
-) -> dict[str, _Changes]:
-    """Return what each commit did, by its SHA."""
+def read_model_changes(
+    git: Git, commits: Sequence[str], paths: Sequence[str] = ()
+) -> dict[str, dict[str, ModelChanges]]:
+    """Return what each commit did, by its SHA and the model; below these paths, or anywhere."""
     if not commits:
         return {}
-    pins = (release_file(name, model) for name in environments)
-    paths = [versions_folder(model), records_folder(model), *pins]
     options = ("--root", "--diff-merges=first-parent", "--no-renames", "--name-status")
     # A NUL starts each commit: no path has one.
     words = ("log", "--stdin", "--no-walk=unsorted", *options, "--format=%x00%H")
     done = git.run(*words, "--", *paths, stdin="\n".join(commits).encode())
-    found: dict[str, _Changes] = {}
+    found: dict[str, dict[str, ModelChanges]] = {}
     for block in done.stdout.decode("utf-8", "replace").split("\0")[1:]:
         sha, *lines = block.split("\n")
-        found[sha] = changes = _Changes()
+        found[sha] = by_model = defaultdict[str, ModelChanges](ModelChanges)
         for how, _, path in (line.partition("\t") for line in lines if line):
             match parse_spec_path(path):
-                case "ModelVersion", (_, version) if how == "A":
-                    changes.specs.append(version)
-                case "Record", (_, version) if how == "A":
-                    changes.records.append(version)
-                case "Release", (environment, _):
-                    changes.pins.append(environment)
+                case "ModelVersion", (model, version) if how == "A":
+                    by_model[model].specs.append(version)
+                case "Record", (model, version) if how == "A":
+                    by_model[model].records.append(version)
+                case "Release", (environment, model):
+                    by_model[model].pins.append(environment)
     return found

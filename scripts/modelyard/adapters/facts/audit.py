@@ -56,7 +56,7 @@ def read_lines(git: Git, listing: Listing, model: str) -> tuple[AuditLine, ...]:
     )
     contents = git.read_many([listing.files[path] for path in paths])
     return tuple(
-        line for path in paths for line in _parsed(path, contents[listing.files[path]] or b"")
+        line for path in paths for line in parse_lines(path, contents[listing.files[path]] or b"")
     )
 
 
@@ -65,7 +65,8 @@ def _dumped(line: AuditLine) -> str:
     return json.dumps({**said, "at": iso_utc(line.at)}, sort_keys=True) + "\n"
 
 
-def _parsed(path: str, content: bytes) -> Iterator[AuditLine]:
+def parse_lines(path: str, content: bytes) -> Iterator[AuditLine]:
+    """The lines of a file of the log; one that cannot be read is left out."""
     for number, text in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         try:
             held = json.loads(text)

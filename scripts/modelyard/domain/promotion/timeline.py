@@ -24,7 +24,11 @@ from modelyard.domain.verdict import Outcome
 
 
 class Kind(StrEnum):
-    """What happened; the first four are commits of the main branch."""
+    """What happened; the first four are commits of the main branch.
+
+    The last five are about the repository, or tell of a pull request: they are no part of the
+    timeline of one model.
+    """
 
     SPEC = "spec"
     RECORD = "record"
@@ -44,6 +48,11 @@ class Kind(StrEnum):
     INCIDENT = "incident"
     GLASS_BROKEN = "glass-broken"
     COMMANDED = "commanded"
+    MERGED = "merged"
+    PUSHED = "pushed"
+    PROPOSED = "proposed"
+    FROZEN = "frozen"
+    UNFROZEN = "unfrozen"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,7 @@ class Event:
         commit: The commit of the main branch.
         pull: Number of the pull request that the forge merged as this commit.
         approved_by: Who had approved it, as the tool wrote when it merged.
+        model: The model, where the events of several are told.
     """
 
     at: datetime
@@ -77,6 +87,7 @@ class Event:
     commit: str | None = None
     pull: int | None = None
     approved_by: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,15 +262,18 @@ def _commit(landing: Landing, kind: Kind, what: str) -> Event:
 
 
 def observation_events(
-    environment: str, history: Iterable[tuple[datetime, ReleaseFacts]]
+    environment: str,
+    history: Iterable[tuple[datetime, ReleaseFacts]],
+    before: ReleaseFacts | None = None,
 ) -> Iterator[Event]:
     """The events of a model in one environment, from every value that its facts had.
 
     Args:
         environment: Where.
         history: The values, oldest first, with the time each was written.
+        before: The value before these; None if there was none.
     """
-    before = ReleaseFacts()
+    before = before or ReleaseFacts()
     for at, after in history:
         for event in changes_of_release(at, before, after):
             yield replace(
@@ -305,13 +319,16 @@ def _judged(at: datetime, was: ReleaseFacts, after: ReleaseFacts) -> Iterator[Ev
     )
 
 
-def decision_events(history: Iterable[tuple[datetime, ModelFacts]]) -> Iterator[Event]:
+def decision_events(
+    history: Iterable[tuple[datetime, ModelFacts]], before: ModelFacts | None = None
+) -> Iterator[Event]:
     """What was decided about a model, and its incidents, from every value of its own facts.
 
     Args:
         history: The values, oldest first, with the time each was written.
+        before: The value before these; None if there was none.
     """
-    before = ModelFacts()
+    before = before or ModelFacts()
     for at, after in history:
         yield from changes_of_model(at, before, after)
         before = after
