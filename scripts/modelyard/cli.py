@@ -228,10 +228,11 @@ def run() -> NoReturn:
 
 def _print_error(message: str, *, hint: str | None = None) -> None:
     from modelyard.commands.output.terminal import print_line
+    from modelyard.domain.harmless_text import hide_passwords
 
-    print_line(f"error: {message}", err=True)
+    print_line(f"error: {hide_passwords(message)}", err=True)
     if hint is not None:
-        print_line(f"hint: {hint}", err=True)
+        print_line(f"hint: {hide_passwords(hint)}", err=True)
 
 
 def _print_usage(error: click.ClickException) -> None:
@@ -250,8 +251,9 @@ def _report_crash(error: Exception, *, debug: bool) -> None:
         import traceback
 
         from modelyard.commands.output.terminal import print_lines
+        from modelyard.domain.harmless_text import hide_passwords
 
-        print_lines("".join(traceback.format_exception(error)), err=True)
+        print_lines(hide_passwords("".join(traceback.format_exception(error))), err=True)
     # Some libraries raise with pages of text.
     first_line = str(error).partition("\n")[0]
     _print_error(

@@ -21,6 +21,7 @@ from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.specs.repository import WorkflowsKind
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.doctor.address_checks import no_address_has_a_password
 from modelyard.operations.doctor.checks import CHECKS, HOSTED_ONLY, LEAST_GIT
 from modelyard.operations.doctor.machine_checks import (
     the_signing_key_is_out_of_reach,
@@ -99,6 +100,40 @@ def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
         (each["state"], each["found"] if each is not means else [], each["mend"])
         for each in told["checks"]
     ] == [("well", [], None)] * COUNT
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "mend"),
+    [
+        (
+            "remote.origin.url",
+            "https://ann:s3cret@h/o/n.git",
+            "git remote set-url origin https://h/o/n.git; ",
+        ),
+        (
+            "remote.up.pushurl",
+            "https://ghp_s3cret@h:8443/n",
+            "git remote set-url --push up https://h:8443/n; ",
+        ),
+        ("url.https://x:s3cret@h/.insteadof", "gh:", "git config --edit, "),
+        ("http.proxy", "http://ann:s3cret@proxy:3128", "git config --edit, "),
+    ],
+)
+def test_a_password_in_an_address_of_git_s_configuration_is_found_and_never_shown(
+    tmp_path, key, value, mend
+):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    checkout = Checkout(tmp_path, lambda: pytest.fail("needs no settings"))
+    for name, url in (("ssh", "ssh://git@h/n"), ("ann", "https://ann@h/n"), ("here", "/a@b:c")):
+        checkout.git.run("remote", "add", name, url)
+    assert list(no_address_has_a_password(checkout)) == []
+
+    checkout.git.run("config", key, value)
+    (found,) = no_address_has_a_password(checkout)
+
+    assert "s3cret" not in f"{found}"
+    assert found.fix is not None
+    assert found.fix.startswith(mend)
 
 
 @pytest.mark.long
@@ -181,6 +216,7 @@ def test_what_needs_the_settings_is_skipped_and_says_so(yard):
     assert [check for check, state in states.items() if state == "well"] == [
         "git merges without a checkout",
         "git knows your name",
+        "no address has a password",
         "trainers are closed in",
     ]
     skipped = [each for each in told["checks"] if each["state"] == "skipped"]

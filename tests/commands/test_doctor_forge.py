@@ -36,8 +36,7 @@ def yard(fake_github: FakeGitHub, app, tmp_path, monkeypatch):
     monkeypatch.setenv("MODELYARD_APP_ID", str(app.id))
     monkeypatch.setenv("MODELYARD_APP_KEY_FILE", str(key))
     monkeypatch.setenv("MODELYARD_APP_INSTALLATION", str(app.installation))
-    token = fake_github.installation_token(app)
-    Git(root).run("remote", "set-url", "origin", fake_github.git_url(token))
+    Git(root).run("remote", "set-url", "origin", fake_github.git_url())
     return root
 
 
@@ -48,7 +47,8 @@ def wrong(root):
     return {
         each["check"]: (each["found"], each["mend"])
         for each in said["checks"]
-        if each["state"] == "wrong" and re.search("forge|account|credentials", each["check"])
+        if each["state"] == "wrong"
+        and re.search("forge|account|credentials|address", each["check"])
     }
 
 
@@ -60,6 +60,18 @@ def main_ruleset(fake):
 @pytest.mark.long
 def test_nothing_is_wrong_after_init(yard):
     assert wrong(yard) == {}
+
+
+def test_a_token_in_the_remote_s_address_is_found_and_never_shown(yard, fake_github):
+    token = fake_github.add_person("ann", "write")
+    Git(yard).run("remote", "set-url", "origin", fake_github.git_url(token))
+    done = CliRunner().invoke(cli, ["--root", str(yard), "-vv", "doctor", "--output", "json"])
+
+    (found, mend) = wrong(yard)["no address has a password"]
+
+    assert found == ["git config remote.origin.url has a password or a token in its address"]
+    assert mend.startswith(f"git remote set-url origin {fake_github.git_url()}; then revoke it")
+    assert token not in done.output
 
 
 @pytest.mark.long

@@ -21,6 +21,7 @@ _CODE_OR_ESCAPE = re.compile(
     r"(?P<code>(?P<fence>`+)(?!`).*?(?<!`)(?P=fence)(?!`))"
     r"|\\(?P<plain>[!-/:-@\[-`{-~])|(?P<entity>&#?\w+;)"
 )
+_BEFORE_A_HOST = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*)://[^\s/'\"]*@", re.IGNORECASE)
 _LINE_BREAKS = frozenset("\n\r\t\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029")
 
 
@@ -30,6 +31,21 @@ def harmless_line(text: str) -> str:
     Escaped, not dropped: two file names that differ in an invisible character stay different.
     """
     return _cut("".join(map(_visible, text)))
+
+
+def hide_passwords(text: str) -> str:
+    """The text, whose addresses have `***` for whoever signs in there; SSH's user names stay.
+
+    In an address of the web a token may be the user name itself.
+    """
+    if "://" not in text:
+        return text
+
+    def hidden(found: re.Match[str]) -> str:
+        is_name = "ssh" in found["scheme"].lower() and ":" not in found[0].partition("://")[2]
+        return found[0] if is_name else f"{found['scheme']}://***@"
+
+    return _BEFORE_A_HOST.sub(hidden, text)
 
 
 def last_lines(text: str, lines: int) -> str:

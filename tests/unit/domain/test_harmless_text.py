@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from modelyard.domain.harmless_text import LONGEST_LINE, last_lines
+import pytest
+
+from modelyard.domain.harmless_text import LONGEST_LINE, hide_passwords, last_lines
 
 
 def test_the_last_lines_are_kept_without_the_marks_of_a_traceback():
@@ -16,3 +18,17 @@ def test_of_long_lines_the_last_ones_are_kept():
     assert end.startswith("... b")
     assert end.endswith("b the reason")
     assert len(end) < LONGEST_LINE
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("fatal: 'https://ann:s3@b/c.git' is gone", "fatal: 'https://***@b/c.git' is gone"),
+        ("at HTTPS://ghp_1234@b/c", "at HTTPS://***@b/c"),
+        ("one http://a:p@ss@b/c, two ftp://a:q@d", "one http://***@b/c, two ftp://***@d"),
+        ("ssh://git@b/c stays, ssh://git:s3@b/c not", "ssh://git@b/c stays, ssh://***@b/c not"),
+        ("https://b/c@v1 and ann@b.org", "https://b/c@v1 and ann@b.org"),
+    ],
+)
+def test_an_address_is_shown_without_who_signs_in_there(text, shown):
+    assert hide_passwords(text) == shown

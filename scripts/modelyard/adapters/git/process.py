@@ -17,6 +17,7 @@ from modelyard.adapters.processes.silence_limit import (
     TooSilent,
     run_with_silence_limit,
 )
+from modelyard.domain.harmless_text import hide_passwords
 from modelyard.errors import CannotAnswer
 
 logger = logging.getLogger(__name__)
@@ -300,7 +301,7 @@ def git_message(done: subprocess.CompletedProcess[bytes]) -> str:
     rows = done.stderr.decode("utf-8", "replace").splitlines()
     rows += [row for row in done.stdout.decode("utf-8", "replace").splitlines() if row[:1] == "!"]
     text = " ".join(row for row in rows if not row.startswith(("hint:", "To ", "error: failed to")))
-    return safe_line(text)[:1000] or f"exit code {done.returncode}"
+    return hide_passwords(safe_line(text))[:1000] or f"exit code {done.returncode}"
 
 
 def lost_the_race(pushed: subprocess.CompletedProcess[bytes]) -> bool:

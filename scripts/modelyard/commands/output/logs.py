@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from types import TracebackType
 
-from modelyard.domain.harmless_text import harmless_line, harmless_lines
+from modelyard.domain.harmless_text import harmless_line, harmless_lines, hide_passwords
 
 Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -15,11 +15,12 @@ class HarmlessFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line of a record."""
-        return harmless_line(super().formatMessage(record))
+        return harmless_line(hide_passwords(super().formatMessage(record)))
 
     def formatException(self, ei: Failure) -> str:  # noqa: N802 - logging's name
         """Return the traceback; what an exception says cannot look like another record."""
-        return "  " + harmless_lines(super().formatException(ei)).replace("\n", "\n  ")
+        said = hide_passwords(super().formatException(ei))
+        return "  " + harmless_lines(said).replace("\n", "\n  ")
 
 
 def harmless_log(form: str, *, level: int = logging.WARNING) -> logging.Handler:

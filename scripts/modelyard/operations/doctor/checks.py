@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.domain.server_fault import Blame
 from modelyard.errors import YardError
+from modelyard.operations.doctor.address_checks import no_address_has_a_password
 from modelyard.operations.doctor.fact_checks import (
     facts_are_in_one_place,
     the_facts_are_readable,
@@ -345,6 +346,7 @@ _STORE = (*_FORGE, the_artifact_store_is_writable)
 CHECKS: Mapping[Check, tuple[Check, ...]] = {
     git_merges_without_a_checkout: (),
     git_knows_your_name: (),
+    no_address_has_a_password: (),
     the_settings_are_valid: (),
     the_preloaded_process_listens: (),
     trainers_are_closed_in: (),
