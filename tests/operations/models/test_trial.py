@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,60 @@ def test_a_trainer_that_fails_shows_its_own_traceback(checkout):
     assert "  Traceback (most recent call last):" in done.stderr.splitlines()
     assert "  ZeroDivisionError: integer division or modulo by zero" in done.stderr.splitlines()
     assert everything(checkout) == {**before, "models/shop/trainer/train.py": text.encode()}
+
+
+def test_of_a_trainer_that_printed_much_the_last_lines_are_shown():
+    class Kept:
+        log = b"".join(b"%d\n" % n for n in range(100_000)) + b"x" * 10_000_000 + b"\nthe end"
+
+        def read_file(self, _name: str) -> bytes:
+            return self.log
+
+    said: list[str] = []
+    trial._tell_log(Kept(), "train", said.append)
+
+    assert said[0] == "  99,952 lines of the trainer's output are left out"
+    assert (said[1], said[-1], len(said)) == ("  99952", "  the end", 1 + trial.MOST_LINES)
+    assert len("".join(said)) < 2_000
+    Kept.log, said[:] = b"one\ntwo", []
+    trial._tell_log(Kept(), "train", said.append)
+    assert said == ["  one", "  two"]
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_the_trainer_and_leaves_nothing(checkout, tmp_path):
+    trainer = checkout / "models/shop/trainer/train.py"
+    before = trainer.read_bytes()
+    trainer.write_text(f"# {tmp_path}\nimport time\ntime.sleep(60)\n")
+    words = [sys.executable, "-m", "modelyard", "try", "shop", *INPUTS]
+    try:
+        with subprocess.Popen(
+            words,
+            cwd=checkout,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+            # What a shell starts in the background ignores Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.startswith("train ..."):
+                    break
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+    finally:
+        trainer.write_bytes(before)
+
+    assert process.returncode == 130
+    assert said.strip() == (
+        "stopped: modelyard try. Its trainer is stopped too, and nothing was kept. To go on: "
+        f"modelyard try shop {' '.join(INPUTS)}"
+    )
+    assert list(tmp_path.iterdir()) == []
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert str(tmp_path) not in running.stdout
 
 
 @pytest.mark.long

@@ -41,6 +41,11 @@ VERSION = "working-tree"
 
 LOG = "trainer.log"
 
+MOST_LINES = 50
+"""So many last lines of what a trainer printed are shown: more would hide what is said of it."""
+
+_WIDEST = 500
+
 _DATA_STEPS: Mapping[str, Callable[[Job], object]] = {"fetch": fetch_inputs}
 _STEPS: Mapping[str, Callable[[Job], object]] = {
     **_DATA_STEPS,
@@ -220,5 +225,8 @@ def _tell_log(job: Job, step: str, tell: Callable[[str], None]) -> None:
         log = job.read_file(LOG).decode("utf-8", "replace")
     except CannotAnswer:
         return
-    for line in log.splitlines():
-        tell(f"  {line}")
+    lines = log.splitlines()
+    if len(lines) > MOST_LINES:
+        tell(f"  {len(lines) - MOST_LINES:,} lines of the trainer's output are left out")
+    for line in lines[-MOST_LINES:]:
+        tell(f"  {line[:_WIDEST]}")
