@@ -21,6 +21,9 @@ CRASHED = 1
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the signal's number, as in a shell."""
 
+_GIVEN = "modelyard.arguments"
+"""The key of the arguments in the context of the program."""
+
 QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 """Environment that libraries read on import: no telemetry, and no log line below a warning."""
 
@@ -125,6 +128,11 @@ class Commands(click.Group):
         """Return the commands in the order of the table; click would sort them."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments as they were given: an interrupted command is named with them."""
+        ctx.meta[_GIVEN] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -145,6 +153,9 @@ class Commands(click.Group):
         except BrokenPipeError:
             _stop_writing()
             ctx.exit(PIPE_CLOSED)
+        except KeyboardInterrupt:
+            _print_interruption(ctx)
+            ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # noqa: BLE001 - a crash must not look like a refusal
@@ -233,6 +244,17 @@ def _print_error(message: str, *, hint: str | None = None) -> None:
     print_line(f"error: {hide_passwords(message)}", err=True)
     if hint is not None:
         print_line(f"hint: {hide_passwords(hint)}", err=True)
+
+
+def _print_interruption(ctx: click.Context) -> None:
+    from modelyard.commands.output.interrupted import describe_interruption
+    from modelyard.commands.output.terminal import print_line
+    from modelyard.domain.harmless_text import hide_passwords
+
+    if sys.stderr.isatty():
+        print_line(err=True)  # after the ^C of the terminal
+    said = describe_interruption(ctx.invoked_subcommand, ctx.meta[_GIVEN])
+    print_line(hide_passwords(said), err=True)
 
 
 def _print_usage(error: click.ClickException) -> None:

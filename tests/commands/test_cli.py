@@ -136,7 +136,43 @@ def test_an_interrupted_command_is_130(
 
     command(interrupt)
     assert frame.main(["validate"]) == 130
-    assert capsys.readouterr().out == ""
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "stopped: modelyard validate. It only reads, so nothing changed. "
+        "To go on: modelyard validate\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["try", "wine", "--param", "a=b c"], "Its trainer is stopped too, and nothing was kept."),
+        (["-v", "watch"], "modelyard servers stop stops the servers."),
+        (["reconcile", "wine"], "and workflows go on."),
+        (["init", "https://ann:s3cret@h/n"], "What it had finished is kept."),
+    ],
+)
+def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
+    arguments: list[str],
+    kept: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    class Interrupted(click.Command):
+        def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(frame, "load_command", Interrupted)
+
+    assert frame.main(arguments) == 130
+
+    said = capsys.readouterr().err
+    assert f"{kept} To go on: modelyard " in said
+    assert said.count("\n") == 1
+    assert "s3cret" not in said
+    if "init" not in arguments:
+        assert said.strip().endswith(f"To go on: {shlex.join(['modelyard', *arguments])}")
 
 
 @pytest.mark.parametrize("returned", [None, 0, 5, "text", True])
@@ -180,7 +216,7 @@ def test_ctrl_c_in_a_real_process_is_130_without_a_traceback(tmp_path: Path):
         assert process.stdout.readline() == "up\n"
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        assert process.stderr.read().strip() == ""
+        assert process.stderr.read().startswith("stopped: modelyard validate. It only reads")
     assert process.returncode == 130
 
 
