@@ -100,7 +100,7 @@ def read_story(workspace: Workspace, model: str) -> History:
     catalog = workspace.specs_of(commit, model).catalog
     with workspace.services.pulls.one_listing():
         events = _read_events(workspace, commit, catalog, model)
-        began = _began(workspace)
+        began = find_beginning(workspace)
     return History(events=events, measures=dora_measures(events, catalog, began=began))
 
 
@@ -114,7 +114,7 @@ def refuse_shallow(workspace: Workspace) -> None:
         )
 
 
-def _began(workspace: Workspace) -> datetime | None:
+def find_beginning(workspace: Workspace) -> datetime | None:
     """When the forge got its first pull request: what landed before came from elsewhere."""
     pulls = workspace.services.pulls
     return min((pull.opened_at for pull in (*pulls.open(), *pulls.closed())), default=None)

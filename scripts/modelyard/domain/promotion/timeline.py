@@ -26,7 +26,7 @@ from modelyard.domain.verdict import Outcome
 class Kind(StrEnum):
     """What happened; the first four are commits of the main branch.
 
-    The last five are about the repository, or tell of a pull request: they are no part of the
+    The last six are about the repository, or tell of a pull request: they are no part of the
     timeline of one model.
     """
 
@@ -51,6 +51,7 @@ class Kind(StrEnum):
     MERGED = "merged"
     PUSHED = "pushed"
     PROPOSED = "proposed"
+    CLOSED = "closed"
     FROZEN = "frozen"
     UNFROZEN = "unfrozen"
 

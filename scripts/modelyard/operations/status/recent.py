@@ -22,7 +22,7 @@ from modelyard.adapters.git.repository import Git
 from modelyard.domain.audit import AuditLine
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
-from modelyard.domain.promotion.pulls import BrokenGlass, PullSummary
+from modelyard.domain.promotion.pulls import BrokenGlass, PullState, PullSummary
 from modelyard.domain.promotion.timeline import (
     Event,
     Kind,
@@ -37,6 +37,7 @@ from modelyard.operations.forge.merges import read_merges
 from modelyard.operations.history import (
     ModelChanges,
     command_events,
+    find_beginning,
     make_landing,
     read_model_changes,
     refuse_shallow,
@@ -60,7 +61,7 @@ def read_recent(workspace: Workspace, since: datetime) -> tuple[Event, ...]:
     main = workspace.main()
     refuse_shallow(workspace)
     with workspace.services.pulls.one_listing():
-        found = [*_landed(workspace, main, since), *_proposed(workspace, since)]
+        found = [*_landed(workspace, main, since), *_of_pulls(workspace, since)]
     tip = workspace.facts.read_tip()
     if tip is not None:
         written = list_written(workspace.git, tip, since - _SLACK)
@@ -82,7 +83,7 @@ def _of(model: str | None, events: Iterable[Event]) -> tuple[Event, ...]:
 
 def _landed(workspace: Workspace, main: str, since: datetime) -> Iterator[tuple[Event, ...]]:
     """The commits of the main branch: by the models that each is about, or by itself."""
-    git, merges = workspace.git, read_merges(workspace)
+    git, merges, began = workspace.git, read_merges(workspace), find_beginning(workspace)
     listed = git.log_of(_list_commits(git, main, since - _SLACK))
     entries = [entry for entry in listed if entry.at >= since]
     changes = read_model_changes(git, [entry.sha for entry in entries])
@@ -94,7 +95,8 @@ def _landed(workspace: Workspace, main: str, since: datetime) -> Iterator[tuple[
         about = dict.fromkeys([*found, *([branch.model] if branch else [])])
         for model in about:
             by_model[model].append((entry, found.get(model, ModelChanges())))
-        if not about:
+        # What is older than the first pull request came with the history of another repository.
+        if not about and began is not None and entry.at > began:
             yield (_other_commit(entry, pull),)
     for model, landed in by_model.items():
         landings = [
@@ -115,24 +117,28 @@ def _list_commits(git: Git, main: str, since: datetime) -> tuple[str, ...]:
 def _other_commit(entry: LogEntry, pull: PullSummary | None) -> Event:
     """A commit that is about no model: a rule, a document, or a person's code."""
     if pull is None:
-        what = f"{safe_line(entry.subject)}, by a commit of {safe_line(entry.author)}"
-        kind, what = Kind.PUSHED, f"{what}, without a merged pull request"
+        kind, what = Kind.PUSHED, f"{safe_line(entry.subject)}, by {safe_line(entry.author)}"
     else:
         kind, what = Kind.MERGED, f"{safe_line(pull.title)}, by {safe_line(str(pull.author))}"
     number = pull.number if pull is not None else None
     return Event(at=entry.at, kind=kind, what=what, commit=entry.sha, pull=number)
 
 
-def _proposed(workspace: Workspace, since: datetime) -> Iterator[tuple[Event, ...]]:
-    """The retrainings that drift, or a person, proposed."""
+def _of_pulls(workspace: Workspace, since: datetime) -> Iterator[tuple[Event, ...]]:
+    """The retrainings that drift, or a person, proposed, and what was closed without a merge."""
     pulls = workspace.services.pulls
     for pull in (*pulls.closed(), *pulls.open()):
-        branch = parse_branch(pull.branch)
-        if branch is None or branch.purpose is not Purpose.RETRAIN or pull.opened_at < since:
-            continue
-        what = safe_line(pull.title)
-        event = Event(at=pull.opened_at, kind=Kind.PROPOSED, what=what, pull=pull.number)
-        yield _of(branch.model, [event])
+        branch, title = parse_branch(pull.branch), safe_line(pull.title)
+        model = branch.model if branch is not None else None
+        is_drift = branch is not None and branch.purpose is Purpose.RETRAIN
+        if is_drift and pull.opened_at >= since:
+            event = Event(at=pull.opened_at, kind=Kind.PROPOSED, what=title, pull=pull.number)
+            yield _of(model, [event])
+        ended = pull.closed_at
+        if pull.state is PullState.CLOSED and ended is not None and ended >= since:
+            by = f", by {safe_line(str(pull.closed_by))}" if pull.closed_by is not None else ""
+            event = Event(at=ended, kind=Kind.CLOSED, what=f"{title}{by}", pull=pull.number)
+            yield _of(model, [event])
 
 
 def _observed(git: Git, written: tuple[Written, ...]) -> Iterator[tuple[Event, ...]]:
