@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Output, OutputKind, Task
+from modelyard.errors import VersionFault
 from modelyard.serving.batches import (
     BATCH_ROWS,
     MOST_WAITING_ROWS,
@@ -254,7 +255,9 @@ MODELS: dict[str, tuple[Callable[[Any], Any], str | None]] = {
 }
 
 
-def served(score: Callable[[Any], Any], values: Sequence[float]) -> ServedModel:
+def served(
+    score: Callable[[Any], Any], values: Sequence[float], scores: tuple[float, ...] = ()
+) -> ServedModel:
     serving = Serving(
         model="m",
         task=Task.BINARY,
@@ -269,7 +272,7 @@ def served(score: Callable[[Any], Any], values: Sequence[float]) -> ServedModel:
         answer=lambda frame: score(frame["x"].to_numpy()),
     )
     rows = tuple({"x": value} for value in values)
-    golden = Golden(rows=rows, scores=tuple(score(np.array(values)).tolist()))
+    golden = Golden(rows=rows, scores=scores or tuple(score(np.array(values)).tolist()))
     return ServedModel("m", "v1", predictor, golden)
 
 
@@ -303,6 +306,31 @@ def test_a_row_unlike_training_fails_its_own_request_among_those_it_was_scored_w
     assert [outcomes[0].tolist(), outcomes[2].tolist()] == [[0.01], [0.03]]
     assert isinstance(outcomes[1], OutlierError)
     assert "found 1000000000.0 in row 1" in outcomes[1].message
+
+
+class PanicError(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize("kind", [SystemExit, PanicError, GeneratorExit, asyncio.CancelledError])
+def test_an_exit_or_a_panic_of_a_model_fails_its_own_request_and_nothing_else(
+    kind: type[BaseException],
+):
+    def score(values: Any) -> Any:
+        if (values < 0).any() or (values > 1e6).any():
+            raise kind("too much")
+        return values / 100
+
+    model = served(score, [3.0, 1.0])
+    outcomes = model._score([request(1), request(-1), request(1e9), request(3)])
+
+    assert [outcomes[0].tolist(), outcomes[3].tolist()] == [[0.01], [0.03]]
+    assert str(outcomes[1]) == f"the model raised {kind.__name__}: too much"
+    assert isinstance(outcomes[2], OutlierError)
+    with pytest.raises(
+        VersionFault, match=f"its golden rows fail: the model raised {kind.__name__}"
+    ):
+        served(score, [3.0, 1.0, -1.0], scores=(0.03, 0.01, 0.0))
 
 
 def no_negative(values: Any) -> Any:

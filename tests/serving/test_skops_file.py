@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.artifact_digest import artifact_digest
+from modelyard.errors import VersionFault
+from modelyard.serving import predictor as opening
 from modelyard.serving.predictor import is_schema_error, load_predictor
 from serving.artifacts import TRUSTED, flights, shared_artifact
 
@@ -63,6 +65,17 @@ def test_a_file_that_is_cut_off_is_the_versions_fault_and_named(tmp_path: Path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(Exception, match=r"model\.skops: is not a skops file"):
         load_predictor(copy, artifact_digest(copy), TRUSTED)
+
+
+def test_a_class_of_the_model_that_ends_the_process_as_it_is_opened_is_the_versions_fault(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(opening, "load_skops", leave)
+    with pytest.raises(VersionFault, match="skops cannot load it: the model raised SystemExit: 0"):
+        load_predictor(*shared_artifact(), TRUSTED)
 
 
 def test_a_runtime_without_skops_opens_models_of_other_formats():

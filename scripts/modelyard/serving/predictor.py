@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import Task
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     Scores = npt.NDArray[np.float64]
+
+_T = TypeVar("_T")
 
 # MLflow's types that can hold each type of the contract.
 _TYPES: dict[str, frozenset[str]] = {
@@ -113,7 +115,7 @@ class Predictor:
         import pandas as pd  # noqa: PLC0415 - the model has imported it
 
         # Copied, which joins columns of one type: models read such a frame in less time.
-        answer = self.answer(pd.DataFrame(columns))
+        answer = _run_model_code(self.answer, pd.DataFrame(columns))
         scores = _shaped(answer, rows=rows, serving=self.serving)
         _refuse_values(scores, self.serving)
         return scores
@@ -126,7 +128,8 @@ class Predictor:
         if self.serving.task is not Task.BINARY:
             return False
         columns = self.conform(columns_of(frame_of_rows(self.serving.inputs, rows)))
-        shape = np.asarray(self.answer(pd.DataFrame(columns, copy=False))).shape
+        answer = _run_model_code(self.answer, pd.DataFrame(columns, copy=False))
+        shape = np.asarray(answer).shape
         return shape == (len(rows), _BINARY_COLUMNS)
 
     def golden_of(self, rows: pd.DataFrame, *, tolerance: float = TOLERANCE) -> Golden:
@@ -171,7 +174,7 @@ def load_predictor(
 def _open_skops(folder: Path, description: Description, predict: str, serving: Serving) -> Answer:
     """As MLflow opens it, without MLflow, whose import takes half the time of a server's start."""
     try:
-        raw = load_skops(str(description.file), description.trusted_types)
+        raw = _run_model_code(load_skops, str(description.file), description.trusted_types)
         return find_skops_answer(
             raw,
             predict,
@@ -189,10 +192,25 @@ def _open_with_mlflow(folder: Path, serving: Serving) -> Answer:
     import mlflow.pyfunc  # noqa: PLC0415 - takes seconds: only once all other checks have passed
 
     try:
-        model = mlflow.pyfunc.load_model(str(folder / MODEL), suppress_warnings=True)
+        load = mlflow.pyfunc.load_model
+        model = _run_model_code(load, str(folder / MODEL), suppress_warnings=True)
     except Exception as error:  # whatever the library of its flavour raises
         raise model_fault(f"artifact {folder}: MLflow cannot load it", error) from error
     return find_answer(model, task=serving.task, classes=serving.output.classes)
+
+
+def _run_model_code(work: Callable[..., _T], *given: Any, **options: Any) -> _T:
+    """What a model's own code gives; what it raises is an `Exception`.
+
+    An exit, or a panic of a library in Rust, is none in Python. It would fail the requests that
+    share the call, or end a server with the exit code of something else.
+    """
+    try:
+        return work(*given, **options)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"the model raised {type(error).__name__}: {error}") from error
 
 
 def model_fault(what: str, error: Exception) -> CannotAnswer:
