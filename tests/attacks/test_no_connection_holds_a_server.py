@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -13,7 +14,12 @@ from typing import Any
 import pytest
 
 from attacks.attacked_server import address, failures, post, talk, watched
-from modelyard.serving.http.connections import HEAD_SECONDS, MAX_HEAD_BYTES, LimitedProtocol
+from modelyard.serving.http.connections import (
+    ANSWER_SECONDS,
+    HEAD_SECONDS,
+    MAX_HEAD_BYTES,
+    LimitedProtocol,
+)
 from serving.running import Running, request
 
 
@@ -93,7 +99,7 @@ class Transport:
     """As much of a transport as the protocol asks for; remembers that it was aborted."""
 
     def __init__(self) -> None:
-        self.is_aborted = False
+        self.is_aborted = self.is_closed = False
         self.written = b""
 
     def get_extra_info(self, name: str) -> object:
@@ -106,9 +112,12 @@ class Transport:
         self.written += data
 
     def is_closing(self) -> bool:
-        return False
+        return self.is_closed
 
-    close = pause_reading = resume_reading = lambda self: None
+    def close(self) -> None:
+        self.is_closed = True
+
+    pause_reading = resume_reading = lambda self: None
 
 
 class Loop:
@@ -123,7 +132,8 @@ class Loop:
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
         timer = SimpleNamespace(at=self.now + seconds, call=call)
-        timer.cancel = lambda: self.waiting.remove(timer)
+        # One that has rung may be cancelled, too.
+        timer.cancel = lambda: timer in self.waiting and self.waiting.remove(timer)
         self.waiting.append(timer)
         return timer
 
@@ -185,6 +195,97 @@ def test_each_head_of_a_connection_has_the_whole_time():
 def test_a_lost_connection_leaves_no_timer():
     loop, _, protocol = connected()
     protocol.data_received(HEAD[:5])
+    protocol.connection_lost(None)
+    assert loop.waiting == []
+
+
+def answer(protocol: LimitedProtocol) -> None:
+    """Send the answer to the last request."""
+
+    async def send() -> None:
+        head = {"type": "http.response.start", "status": 200, "headers": []}
+        await protocol.cycle.send(head)  # type: ignore[arg-type]
+        await protocol.cycle.send({"type": "http.response.body", "body": b"yes"})  # type: ignore[typeddict-item]
+
+    asyncio.run(send())
+
+
+KEPT_SECONDS = 2 * ANSWER_SECONDS
+
+
+def answered(*sent: bytes) -> tuple[Loop, Transport, LimitedProtocol]:
+    """A connection whose request, the first part, was answered before the others came."""
+    loop, transport, protocol = connected()
+    protocol.timeout_keep_alive = KEPT_SECONDS  # type: ignore[assignment]
+    protocol.data_received(sent[0])
+    answer(protocol)
+    for part in sent[1:]:
+        loop.passes(1)
+        protocol.data_received(part)
+    return loop, transport, protocol
+
+
+def test_an_answer_that_is_not_taken_has_a_clock_of_its_own():
+    loop, transport, protocol = answered(HEAD)
+    for _ in range(3):
+        protocol.pause_writing()
+        loop.passes(ANSWER_SECONDS - 1)
+        protocol.resume_writing()
+    assert not transport.is_aborted
+
+    protocol.pause_writing()
+    loop.passes(ANSWER_SECONDS)
+    assert transport.is_aborted
+
+
+BEGUN = post(b"", "content-length: 5")
+
+
+@pytest.mark.parametrize("rest", [[], [b"x"], [b"x", b"xx", b"x"]])
+def test_a_body_that_was_answered_before_its_end_has_a_clock(rest: list[bytes]):
+    loop, transport, protocol = answered(BEGUN, *rest)
+    protocol.pause_writing()
+    protocol.resume_writing()
+
+    loop.passes(ANSWER_SECONDS - 1 - len(rest))
+    assert not transport.is_aborted
+    loop.passes(1)
+    assert transport.is_aborted
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [[HEAD], [BEGUN, b"xxxxx"], [BEGUN, b"xx", b"xxx"], [HEAD, b"\r\n"], [BEGUN, b"xxxxx\r\n"]],
+)
+def test_an_idle_connection_is_kept_so_long_and_closed(sent: list[bytes]):
+    loop, transport, protocol = answered(*sent)
+
+    loop.passes(KEPT_SECONDS - 1)
+    assert not transport.is_aborted
+    assert not transport.is_closed
+    loop.passes(1)
+    assert transport.is_aborted or transport.is_closed
+    loop.passes(ANSWER_SECONDS)
+    assert transport.is_aborted  # its client never took the last bytes
+    protocol.connection_lost(None)
+    assert loop.waiting == []
+
+
+def test_the_next_request_after_a_body_that_came_late_is_answered():
+    loop, transport, protocol = answered(BEGUN, b"xxxxx", HEAD)
+    loop.passes(HEAD_SECONDS + ANSWER_SECONDS)
+    answer(protocol)
+
+    assert transport.written.count(b"200 OK") == 2
+    assert not transport.is_aborted
+
+
+def test_what_is_no_http_is_refused_and_does_not_stay():
+    loop, transport, protocol = connected()
+    protocol.data_received(post(b"zz\r\n", "transfer-encoding: chunked"))
+    assert transport.is_closed
+    loop.passes(ANSWER_SECONDS)
+    assert transport.is_aborted
     protocol.connection_lost(None)
     assert loop.waiting == []
 

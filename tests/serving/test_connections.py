@@ -1,4 +1,4 @@
-"""What a connection does when its server stops, in one process."""
+"""What a connection does when its server stops, and when its client takes nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import uvicorn
 
+from modelyard.serving.http import connections
 from modelyard.serving.http.connections import LINGER_SECONDS, LimitedProtocol, StoppingState
 
 HEAD = b"GET /health HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -75,3 +76,45 @@ def test_a_kept_connection_that_is_idle_is_closed_without_another_answer():
 
     assert read.count(b"200 OK") == 1
     assert b"connection: close" not in read
+
+
+LARGE = b"x" * 2**25  # more than the machine's buffers hold
+
+
+async def answer_much(scope, receive, send):
+    del scope, receive
+    headers = [(b"content-length", str(len(LARGE)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": LARGE})
+
+
+async def dropped(sent: bytes) -> None:
+    """Return once a client that sends this and takes nothing has no connection any more."""
+    config, over = uvicorn.Config(answer_much, log_config=None), asyncio.Event()
+    config.load()
+
+    class Watched(LimitedProtocol):
+        def connection_lost(self, exc):
+            super().connection_lost(exc)
+            over.set()
+
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Watched(config=config, server_state=StoppingState(), app_state={}), "127.0.0.1", 0
+    )
+    async with server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1)
+        writer.write(sent)
+        await over.wait()
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [HEAD, HEAD + HEAD, HEAD[:-2] + b"connection: close\r\n\r\n"],
+    ids=["once", "twice", "and closes"],
+)
+def test_a_client_that_does_not_take_its_answer_is_dropped(sent, monkeypatch):
+    monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.1)
+
+    asyncio.run(asyncio.wait_for(dropped(sent), 20))

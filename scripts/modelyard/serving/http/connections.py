@@ -1,4 +1,4 @@
-"""The limits of a connection that uvicorn lacks: on the time and the size of a request's head."""
+"""The limits of a connection that uvicorn lacks: on heads, and on what a client owes an answer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ HEAD_SECONDS = 30.0
 
 MAX_HEAD_BYTES = 2**16
 
+ANSWER_SECONDS = 30.0
+"""For a client to take an answer that the machine's buffers do not hold, or to send the rest of a
+body that was answered before its end."""
+
 LINGER_SECONDS = 0.5
 """Before an idle connection is closed: its client may have sent a request in this very moment."""
 
@@ -28,9 +32,14 @@ class StoppingState(ServerState):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """HTTP whose connections are dropped when a head does not arrive in time, or has no end."""
+    """HTTP whose connections are dropped when their client does not do its part in time.
+
+    A head that does not arrive, or has no end; an answer that is not taken; a body that goes on
+    after its answer; and an idle connection, whatever the bytes were that came last.
+    """
 
     _timer: asyncio.TimerHandle | None = None
+    _answer_timer: asyncio.TimerHandle | None = None
     _in_head = False
     _head_bytes = 0
     _head_until = 0.0
@@ -44,11 +53,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer, which would keep the connection in memory until it rings."""
+        """Forget the timers, which would keep the connection in memory until they ring."""
         super().connection_lost(exc)
         self._in_head = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._answer_timer):
+            if timer is not None:
+                timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Read on, and drop a connection whose head is too long."""
@@ -58,6 +68,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.abort()
+        self._wait_for_next()
 
     def on_message_begin(self) -> None:
         """Start the clock at the first byte of a head."""
@@ -70,6 +81,38 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._is_stopping and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """Stop the clock of a body that was answered before its end."""
+        super().on_message_complete()
+        # uvicorn leaves it as it is where the answer came first.
+        self.cycle.more_body = False
+        self._watch_answer()
+
+    def on_response_complete(self) -> None:
+        """Start the clock if the client has to do something yet."""
+        super().on_response_complete()
+        self._watch_answer()
+
+    def pause_writing(self) -> None:
+        """Start the clock of an answer that is not taken."""
+        super().pause_writing()
+        self._watch_answer()
+
+    def resume_writing(self) -> None:
+        """Stop it."""
+        super().resume_writing()
+        self._watch_answer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, also if its client never took the end of the last answer."""
+        super().timeout_keep_alive_handler()
+        self._watch_answer()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        super().send_400_response(msg)
+        self._watch_answer()
 
     def shutdown(self) -> None:
         """Answer what is on its way, and close the connection."""
@@ -89,6 +132,30 @@ class LimitedProtocol(HttpToolsProtocol):
             return  # its answer ends the connection, or its clock does
         # Not now: a loop that was busy may ring its timers before it reads what has come.
         self.loop.call_later(_TURN_SECONDS, super().shutdown)
+
+    def _watch_answer(self) -> None:
+        """Run the clock of an answer while the client owes something."""
+        # There is none before the first request, whatever uvicorn's annotation says.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        is_body_left = cycle is not None and cycle.response_complete and cycle.more_body
+        # One that is closing waits for its client to take what is left.
+        if self.flow.write_paused or is_body_left or self.transport.is_closing():
+            if self._answer_timer is None:
+                later = self.loop.call_later
+                self._answer_timer = later(ANSWER_SECONDS, self.transport.abort)
+        elif self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def _wait_for_next(self) -> None:
+        """Run the clock of an idle connection, which uvicorn stops at any byte."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        is_idle = cycle is not None and cycle.response_complete and not self._in_head
+        if is_idle and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            later = self.loop.call_later
+            self.timeout_keep_alive_task = later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _begin_head(self) -> None:
         self._head_bytes = 0
