@@ -25,6 +25,7 @@ from error_rates.judge_traffic import (
     labels_of,
     levels_of,
 )
+from error_rates.judge_unseen import UNSEEN
 from error_rates.rates import Rate
 from error_rates.running import Task
 from error_rates.stopping import FixedRuns
@@ -54,7 +55,7 @@ def tasks(*, quick: bool) -> list[Task]:
     looks = QUICK_LOOKS if quick else LOOKS
     return [
         Task(name=case.name, run=partial(_rates, case, QUICK_RUNS if quick else _runs(case), looks))
-        for case in CASES
+        for case in (*CASES, *UNSEEN)
         if not quick or case.name in QUICK
     ]
 

@@ -133,6 +133,7 @@ def shift_evidence(
     design_effects: ArrayLike = 1.0,
     *,
     most: float = math.inf,
+    is_peak_enough: bool = False,
 ) -> ShiftEvidence:
     """Evidence that the canary's predictions are further from the expected ones than the radius.
 
@@ -159,6 +160,8 @@ def shift_evidence(
         radius: From 0 to 1. At 1 there is never any evidence.
         design_effects: Rows that count as one, at least 1; shape (samples,), or one for all.
         most: The most evidence that the bets on one set may add between two samples.
+        is_peak_enough: Whether only the peak is asked for. Where the evidence was never above 0, as
+            with most canaries that are well, what it is now may then be given as 0 too.
 
     Raises:
         ValueError: radius or a design effect out of range, a number of design effects that is not
@@ -185,6 +188,7 @@ def shift_evidence(
             None if other is None else other / each,
             radius=radius,
             most=most,
+            is_peak_enough=is_peak_enough,
         )
     )
     return ShiftEvidence(

@@ -117,3 +117,35 @@ def test_products_are_computed_in_parts_that_one_thread_takes(looks, monkeypatch
     assert found.shape == (looks, 1022)
     assert all(10 * part.size <= bets._ONE_THREAD for part in seen)
     assert bool(seen) == (looks > 24)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 30, 1000])
+@pytest.mark.parametrize("breaks_at", [1, 20, LOOKS])
+def test_a_canary_that_never_gains_has_the_peak_that_all_its_bets_show(rows, breaks_at):
+    for seed in range(8):
+        *pair, canary, stable = pair_of(seed, rows=rows, breaks_at=breaks_at, idle=(3,))
+        quick, whole = (
+            bets.evidence_of_bets(
+                *pair, canary, stable, radius=0.15, most=2.5, is_peak_enough=is_enough
+            ).peak
+            for is_enough in (True, False)
+        )
+        assert quick == whole
+
+
+def test_of_a_canary_that_is_well_no_bet_is_counted(monkeypatch):
+    kernel, shares, canary, stable = pair_of(1, rows=1000)
+    monkeypatch.setattr(bets, "_logs_of_living", lambda *_: pytest.fail("all bets were counted"))
+    known = {"radius": 0.15, "most": 2.5, "is_peak_enough": True}
+    assert bets.evidence_of_bets(kernel, shares, canary, stable, **known).peak == 0
+
+
+def test_with_few_rows_some_bets_gain_at_first_and_are_outweighed_by_the_others():
+    gains, never = [], []
+    for seed in range(20):
+        kernel, shares, canary, stable = pair_of(seed, rows=10)
+        pair = bets._Pair(kernel, shares, bets._sets_of(BINS), canary, stable, 0.15)
+        gains.append(pair.ceilings.cumsum(axis=0).max() > 0)
+        never.append(bets._never_gains(pair))
+    assert sum(gains) > 15
+    assert sum(never) > 10

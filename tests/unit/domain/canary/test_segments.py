@@ -20,6 +20,7 @@ from modelyard.domain.canary.segments.findings import (
     segment_findings,
     segment_promises,
 )
+from modelyard.domain.canary.shift import bets
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
 from modelyard.domain.verdict import Outcome
@@ -65,6 +66,11 @@ def judged(canary, stable, looks=20, policy=POLICY, **changed):
 
 HEALTHY = {"AA": (0.86, None), "UA": (0.14, None)}
 GARBAGE = {"AA": (0.86, None), "UA": (0.14, 0.99)}
+
+
+def test_of_a_canary_that_is_well_in_all_segments_no_bet_is_counted(monkeypatch):
+    monkeypatch.setattr(bets, "_logs_of_living", lambda *_: pytest.fail("all bets were counted"))
+    assert judged(HEALTHY, HEALTHY).outcome is Outcome.PASS
 
 
 def test_garbage_for_a_segment_is_failed_and_named():

@@ -67,6 +67,7 @@ class PredictionTest:
             self.allowed if allowed is None else allowed,
             self.effects[start:],
             most=needed / LEAST_BAD_LOOKS,
+            is_peak_enough=True,
         )
 
     def may_reject_alone(self, predictions: Histograms, starts: Sequence[int]) -> list[bool]:

@@ -14,6 +14,7 @@ from modelyard.domain.canary.error_rate import against_at_most
 from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.prediction_shift import grid_bins
 from modelyard.domain.canary.request_metrics import Finding, format_share, most_of_a_look
+from modelyard.domain.canary.shadow.class_order import UsualClass, class_findings, usual_class
 from modelyard.domain.canary.shadow.pairs import (
     FAILED,
     OTHER,
@@ -22,7 +23,7 @@ from modelyard.domain.canary.shadow.pairs import (
     is_pair_of,
     parse_pair,
 )
-from modelyard.domain.canary.shift.looks import LEAST_TRUSTED, counts_of_looks, looks_with
+from modelyard.domain.canary.shift.looks import LEAST_TRUSTED, counts_of_trusted, looks_with
 
 STABLE_IN_ORDER = "stable's predictions as on held-out rows"
 """What is missing where stable is what keeps the canary from being judged."""
@@ -49,11 +50,13 @@ class PairPromise:
         mixed: The share that would be unusual if the canary answered each row with the answer to
             another, of the held-out rows beside whose bin it is known what is usual.
         grid: The `grid_key` of these bins.
+        classes: What is most usual, of each class beside which more than one answer is usual.
     """
 
     usual: tuple[frozenset[int] | None, ...]
     mixed: float
     grid: str
+    classes: tuple[UsualClass, ...] = ()
 
     def is_stray(self, stable: int, canary: int) -> bool | None:
         """Whether a pair is unusual; None if it is not known what is usual."""
@@ -79,11 +82,19 @@ def promise_pairs(champion: ArrayLike, challenger: ArrayLike, grid: Grid) -> Pai
         for name, values in (("champion", champion), ("challenger", challenger))
     )
     usual: list[frozenset[int] | None] = []
+    classes: list[UsualClass] = []
     for place in range(grid.bins):
         answers = after[before == place]
-        known = answers.size >= LEAST_HELD_OUT
-        usual.append(_usual(grid, place, answers) if known else None)
-    return PairPromise(usual=tuple(usual), mixed=_mixed(usual, before, after), grid=grid_key(grid))
+        found = _usual(grid, place, answers) if answers.size >= LEAST_HELD_OUT else None
+        usual.append(found)
+        if grid.classes and found is not None and len(found) > 1:
+            classes.append(usual_class(grid, place, answers))
+    return PairPromise(
+        usual=tuple(usual),
+        mixed=_mixed(usual, before, after),
+        grid=grid_key(grid),
+        classes=tuple(classes),
+    )
 
 
 def shadow_findings(
@@ -99,7 +110,8 @@ def shadow_findings(
 
     A row is a stray if the canary's answer is not usual beside stable's, or if it failed. The null
     hypothesis is that at most `TAIL` and the margin of the rows are strays. One row of each request
-    counts, so that requests are the units.
+    counts, so that requests are the units. Of classes what is most usual beside each must also stay
+    usual, see `class_findings`.
 
     Args:
         stable: Stable, whose servers count the pairs.
@@ -115,10 +127,13 @@ def shadow_findings(
         yield Finding(text="shadow answers not judged: no held-out rows were scored by both")
         return
     pairs = _Pairs(stable, promise, release)
-    rows, strays = (_counted(each, trusted) for each in (pairs.rows, pairs.strays))
+    rows, strays = (counts_of_trusted(each, trusted) for each in (pairs.rows, pairs.strays))
     if not pairs.rows[-1]:
         yield Finding(text=f"shadow answers not judged: {_why_none(stable, pairs)}")
         return
+    if promise.classes:
+        # Strays do not show one class for another where both are usual: a half of the level each.
+        alpha /= 2
     limit = min(1.0, TAIL + margin)
     found = against_at_most(rows, strays, limit, most=most_of_a_look(math.log(1 / alpha)))
     bad, share = found.ever_rejects(alpha), strays[-1] / max(rows[-1], 1)
@@ -141,6 +156,14 @@ def shadow_findings(
             "evidence_shadow": found.peak,
         },
     )
+    yield from class_findings(
+        promise.classes,
+        stable.shadow,
+        pairs.pairs,
+        alpha=alpha,
+        least_rows=LEAST_PAIRS,
+        trusted=trusted,
+    )
 
 
 def excused(found: Finding) -> Finding:
@@ -159,14 +182,6 @@ def _are_few(
     return rows[-1] < LEAST_PAIRS or bool(part < LEAST_TRUSTED)
 
 
-def _counted(totals: Sequence[float], trusted: NDArray[np.bool_] | None) -> list[float]:
-    """Counts until each sample, without those of looks that are not trusted."""
-    if trusted is None or len(totals) != len(trusted):
-        return list(totals)
-    found: list[float] = counts_of_looks(totals, trusted).tolist()
-    return found
-
-
 class _Pairs:
     """The canary's pairs in stable's counts.
 
@@ -176,6 +191,7 @@ class _Pairs:
         failed: How many failed, until the last sample.
         unknown: Rows on the same grid beside whose bin nothing is known.
         elsewhere: Rows on another grid.
+        pairs: Both bins of those on the same grid, by name.
     """
 
     def __init__(self, stable: Arm, promise: PairPromise, release: str) -> None:
@@ -185,6 +201,7 @@ class _Pairs:
         strays = {name: promise.is_stray(*pair) for name, pair in pairs.items()}
         known = [name for name, stray in strays.items() if stray is not None]
         unusual = [name for name in known if strays[name]]
+        self.pairs = pairs
         self.rows = stable.shadow.sum_of(known) or [0.0]
         self.strays = stable.shadow.sum_of(unusual) or [0.0]
         self.failed = sum(last[name] for name in known if pairs[name][1] == FAILED)

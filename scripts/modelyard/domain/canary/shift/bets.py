@@ -45,6 +45,7 @@ def evidence_of_bets(
     *,
     radius: float,
     most: float,
+    is_peak_enough: bool = False,
 ) -> Evidence:
     """The evidence of `shift_evidence`.
 
@@ -55,6 +56,7 @@ def evidence_of_bets(
         stable: The same of stable; None if it is not compared with.
         radius: As there.
         most: As there.
+        is_peak_enough: As there.
     """
     # Every set of bins but the empty and the whole one: the total variation distance is the largest
     # difference of any set's share.
@@ -68,6 +70,8 @@ def evidence_of_bets(
         gains = _gains_alone(_times(canary, sets), canary.sum(axis=1), sets @ shares + radius)
         return _evidence(_logs_of_all(gains, len(sets), most))
     pair = _Pair(kernel, shares, sets, canary, sum_ranges(stable, ranges), radius)
+    if is_peak_enough and _never_gains(pair):
+        return NO_EVIDENCE
     return _evidence(_logs_of_living(pair, most))
 
 
@@ -142,6 +146,19 @@ def _logs_of_living(pair: _Pair, most: float) -> list[float]:
     return logs
 
 
+def _never_gains(pair: _Pair) -> bool:
+    """Whether the mean capital is above its beginning at no look, even with all it gains at most.
+
+    It is quick, as it takes hardly any logarithms or powers: most canaries are well.
+    """
+    paths = pair.ceilings.cumsum(axis=0)
+    paths = paths[paths.max(axis=1) > 0]
+    # The greatest one alone would be more than the beginnings of all; and its power may overflow.
+    if paths.max(initial=0.0) * STAKES[-1] > math.log(paths.shape[1] * STAKES.size):
+        return False
+    return bool((np.exp(paths[..., None] * STAKES).mean(axis=(1, 2)) <= 1).all())
+
+
 def _ends(looks: int) -> list[int]:
     """After how many looks bets are left out: soon after the start, where most of them are lost."""
     found = [1]
@@ -156,7 +173,7 @@ def _hopes(pair: _Pair, most: float) -> dict[int, Floats]:
     That is the greatest difference at any later look of what the bet gains until then at most, and
     of the capital that the best of a few bets has then.
     """
-    ceilings = pair.ceilings()
+    ceilings = pair.ceilings
     likely = np.argsort(-np.minimum(ceilings * STAKES[0], most).sum(axis=0))[:_LIKELY]
     gains = pair.gains_of(slice(None), likely, np.zeros_like(likely))
     greatest = np.minimum(gains, most).cumsum(axis=0).max(axis=1)
@@ -243,6 +260,7 @@ class _Pair:
         left = np.maximum(1 - self.means, LEAST_SHARE)
         return _greatest_bets(self.means + self.radius, 1 / (self.ratios[:, None] * left))
 
+    @cached_property
     def ceilings(self) -> Floats:
         """What the greatest bet on each set gains at most in each look, (looks, sets).
 

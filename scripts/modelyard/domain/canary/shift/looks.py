@@ -90,6 +90,14 @@ def counts_of_looks(totals: ArrayLike, looks: NDArray[np.bool_]) -> Floats:
     return found
 
 
+def counts_of_trusted(totals: Sequence[float], trusted: NDArray[np.bool_] | None) -> list[float]:
+    """Counts until each sample, without those of looks that are not trusted; None trusts all."""
+    if trusted is None or len(totals) != len(trusted):
+        return list(totals)
+    found: list[float] = counts_of_looks(totals, trusted).tolist()
+    return found
+
+
 def distance_by_chance(shares: Sequence[float], rows: float) -> float:
     """What the total variation distance of so many independent rows seldom exceeds by chance.
 
