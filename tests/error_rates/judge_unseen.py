@@ -48,6 +48,15 @@ def _a_constant(canary: Arm, stable: Arm, random: Generator) -> None:
     )
 
 
+def _gets_faster(least: float) -> Change:
+    """The canary has 30 % more slow requests at first, and a fifth fewer at each look."""
+
+    def change(canary: Arm, stable: Arm, random: Generator) -> None:
+        canary.slow = lambda _, look: 0.03 + max(least, 0.3 * 0.8 ** (look - 1))
+
+    return change
+
+
 def _at_night(canary: Arm, stable: Arm, random: Generator) -> None:
     """1 to 5 requests of the canary in a look, and 4 to 20 of stable."""
     rates = random.integers(1, 6, (2, 100)) / 5
@@ -102,15 +111,6 @@ def _deployed(canary: Arm, stable: Arm, random: Generator) -> None:
     stable.errors = lambda _, look: 0.05 if 20 <= look < 24 else 0.002
 
 
-def _wide_sizes(canary: Arm, stable: Arm, random: Generator) -> None:
-    """Requests of 1 to 1,000 rows that are like each other."""
-    canary.requests, stable.requests = 40, 160
-    canary.alike = stable.alike = 0.3
-    canary.sizes = stable.sizes = lambda random, requests: np.exp(
-        random.random(requests) * np.log(1000)
-    ).astype(int)
-
-
 UNSEEN = (
     Case(name="healthy, five classes, with shadow answers", world=FIVE, is_shadowed=True),
     Case(
@@ -131,6 +131,17 @@ UNSEEN = (
     ),
     Case(name="one of three servers hangs", is_bad=True, change=_hangs),
     Case(name="one of three servers answers a constant", is_bad=True, change=_a_constant),
+    Case(
+        name="a warm-up: 30 % more slow answers, a fifth fewer at each look",
+        change=_gets_faster(0),
+        is_excused=True,
+    ),
+    Case(
+        name="30 % more slow answers, a fifth fewer at each look until 20 % are left",
+        is_bad=True,
+        change=_gets_faster(0.2),
+        is_excused=True,
+    ),
     Case(name="1 to 5 requests a look", change=_at_night, is_excused=True, by_segments=True),
     Case(
         name="a cache in front of stable alone, with segments",
@@ -160,6 +171,5 @@ UNSEEN = (
     ),
     Case(name="5 %, 40 % and 5 % of the requests", change=_scaled, share=0.05, is_excused=True),
     Case(name="new servers of stable at looks 20 to 23", change=_deployed, is_excused=True),
-    Case(name="requests of 1 to 1,000 rows that are alike", change=_wide_sizes, is_excused=True),
 )
 """The published list goes on with these."""

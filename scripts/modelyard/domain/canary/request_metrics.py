@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -20,6 +20,8 @@ from modelyard.domain.canary.error_rate import (
     against_within,
     against_worse_by,
     counted_increments,
+    ranges_with_both_arms,
+    sum_ranges,
 )
 from modelyard.domain.canary.latency import ALL_REQUESTS, bound_name
 from modelyard.domain.specs.model import CanaryPolicy
@@ -30,6 +32,15 @@ LEAST_SLOW_SECONDS = 15.0
 LEAST_BAD_LOOKS = 4
 """A canary fails only by what at least so many intervals between samples show. A server that warms
 up, or one of many that has a bad minute, is not a bad release."""
+
+
+WARM_UP_LOOKS = 10
+"""The first intervals with answers of both releases, in which a canary may be slow and get faster.
+As many are left until a canary that is slow for good must have failed."""
+
+FASTER = 0.85
+"""A canary gets faster if the second half of its warm-up has at most this part of the slow requests
+beyond stable's that the first half has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +96,16 @@ class RequestMetric:
         """The finding at this level."""
         if not self.canary.totals[-1]:
             return Finding(missing=f"{self.subject}: no request answered")
-        worse, kept = self._evidence(alpha)
+        worse, kept = self.evidence(alpha)
         is_worse, is_kept = self._claims()
         # A rejection is valid at any time, so a peak fails for good. A pass must hold until now.
         bad, known = worse.ever_rejects(alpha), kept.rejects_now(alpha)
+        is_warm_up = bad and self.seconds is not None and self._is_warm_up(alpha)
+        bad = bad and not is_warm_up
         rival = "" if self.stable is None else f", stable {_share_of_requests(self.stable)}"
         claim = f": {is_worse}" if bad else f": {is_kept}" if known else ""
+        if is_warm_up:
+            claim = f": {is_worse} at first, and less and less"
         return Finding(
             text=f"{self.name} {_share_of_requests(self.canary, ' requests')}{rival}{claim}",
             bad=bad,
@@ -98,7 +113,7 @@ class RequestMetric:
             numbers=dict(self._numbers(worse, kept, alpha)),
         )
 
-    def _evidence(self, alpha: float) -> tuple[Evidence, Evidence]:
+    def evidence(self, alpha: float) -> tuple[Evidence, Evidence]:
         """Against "not worse" and against "worse by the margin", or above and below the limit."""
         one, needed = (self.canary.totals, self.canary.hits), math.log(1 / alpha)
         most = most_of_a_look(needed)
@@ -111,6 +126,36 @@ class RequestMetric:
             return against_not_worse(*both, most=most), kept
         allowed = [needed * seconds / LEAST_SLOW_SECONDS for seconds in self.seconds]
         return against_within(*both, self.margin, allowed=allowed, most=most), kept
+
+    def _is_warm_up(self, alpha: float) -> bool:
+        """Whether the canary gets faster in its first looks, and those after them show no harm.
+
+        No test: it only makes a fail rarer, of what all looks together show.
+        """
+        if self.stable is None:
+            return False
+        arms = (self.canary.totals, self.canary.hits, self.stable.totals, self.stable.hits)
+        added = [counted_increments(each) for each in arms]
+        ranges = ranges_with_both_arms(added[0], added[2])
+        first = np.array([sum_ranges(each, ranges)[:WARM_UP_LOOKS] for each in added])
+        early, late = (
+            part[1] / part[0] - part[3] / part[2]
+            for part in (half.sum(axis=1) for half in np.array_split(first, 2, axis=1))
+        )
+        if late > FASTER * early:
+            return False
+        if len(ranges) <= WARM_UP_LOOKS:
+            return True
+        start = ranges[WARM_UP_LOOKS - 1][1]
+        after = [each[start:].cumsum() for each in added]
+        seconds = [0.0, *self.seconds][start:] if self.seconds else []
+        later = replace(
+            self,
+            canary=Series(totals=after[0].tolist(), hits=after[1].tolist()),
+            stable=Series(totals=after[2].tolist(), hits=after[3].tolist()),
+            seconds=[at - seconds[0] for at in seconds[1:]],
+        )
+        return not later.evidence(alpha)[0].ever_rejects(alpha)
 
     def _claims(self) -> tuple[str, str]:
         if self.stable is None:

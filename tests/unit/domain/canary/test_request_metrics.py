@@ -254,6 +254,77 @@ def test_four_intervals_of_slow_answers_fail_a_canary_and_fewer_do_not_however_l
     assert (found.outcome is Outcome.FAIL) is is_failed
 
 
+def with_slow_parts(parts, requests=200):
+    """Looks of 30 seconds; the canary has these parts of slow requests, and stable 3 %."""
+    known, slow = [(None, None)], [0, 0]
+    for look, part in enumerate(parts, start=1):
+        slow = [slow[0] + round(requests * part), slow[1] + round(4 * requests * 0.03)]
+        known.append(
+            tuple(
+                counts(look * all_, refused=0, times=[(look * all_ - some, 20), (some, 2000)])
+                for all_, some in zip((requests, 4 * requests), slow, strict=True)
+            )
+        )
+    known[0] = (None, counts(0, refused=0, times=[(0, 20)]))
+    return samples(*known, every=30)
+
+
+def outcomes(parts):
+    """The verdict after each look."""
+    found = with_slow_parts(parts)
+    return [judged(found[: look + 1], slow_ms=100).outcome for look in range(1, len(parts) + 1)]
+
+
+FALLING = [0.03 + 0.3 * 0.8**look for look in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0.3, Outcome.PASS), (0.6, Outcome.PASS), (0.9, Outcome.INCONCLUSIVE)],
+)
+def test_a_canary_that_gets_faster_in_its_first_looks_does_not_fail(start, end):
+    parts = [0.03 + start * 0.8**look for look in range(60)]
+    assert Outcome.FAIL not in outcomes(parts)
+    worse = judged(with_slow_parts(parts[:10]), slow_ms=100)
+    assert worse.numbers["evidence_slow_worse"] > worse.numbers["evidence_needed"]
+    assert "worse than stable by more than 10 % at first, and less and less" in worse.reason
+    assert worse.outcome is Outcome.INCONCLUSIVE
+    assert judged(with_slow_parts(parts), slow_ms=100).outcome is end
+
+
+@pytest.mark.parametrize(
+    ("parts", "look"),
+    [
+        ([0.97] * 20, 4),
+        ([0.3] * 20, 4),
+        # Faster than at first, and slow all the same.
+        ([*FALLING[:6], *[0.3] * 14], None),
+        ([max(0.3, 0.8 * 0.8**look) for look in range(20)], None),
+        # As slow as ever in all of the warm-up but one look.
+        ([0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.03, 0.97] * 2, 4),
+        ([0.97] * 10 + [0.03] * 10, 4),
+    ],
+)
+def test_a_canary_that_stays_slow_fails_within_twenty_looks(parts, look):
+    found = outcomes(parts)
+    assert Outcome.FAIL in found
+    assert look is None or found.index(Outcome.FAIL) + 1 == look
+
+
+def test_what_is_slow_after_the_warm_up_is_judged_from_there_on():
+    parts = [*FALLING[:10], *[0.5] * 4]
+    assert [each is Outcome.FAIL for each in outcomes(parts)] == [False] * 13 + [True]
+    # Three looks are no four, also where those of the warm-up were slow.
+    assert judged(with_slow_parts(parts[:-1]), slow_ms=100).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_first_release_has_no_stable_to_get_as_fast_as():
+    found = with_slow_parts([0.9 * 0.8**look for look in range(10)])
+    known = tuple(replace(each, counts={"v2": each.counts["v2"]}) for each in found[1:])
+    first = (replace(found[0], counts={}), *known)
+    assert judged(first, stable=None, slow_ms=100).outcome is Outcome.FAIL
+
+
 @pytest.mark.parametrize(("ms", "outcome"), [(4.0, Outcome.PASS), (90.0, Outcome.FAIL)])
 def test_a_first_release_is_judged_by_the_limit_of_slow_requests(ms, outcome):
     verdict = judged(timed([(400, ms)], None), stable=None, slow_ms=50)
