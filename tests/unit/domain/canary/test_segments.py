@@ -6,6 +6,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from modelyard.domain.canary import arms
 from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.segments.cells import (
@@ -71,6 +72,18 @@ GARBAGE = {"AA": (0.86, None), "UA": (0.14, 0.99)}
 def test_of_a_canary_that_is_well_in_all_segments_no_bet_is_counted(monkeypatch):
     monkeypatch.setattr(bets, "_logs_of_living", lambda *_: pytest.fail("all bets were counted"))
     assert judged(HEALTHY, HEALTHY).outcome is Outcome.PASS
+
+
+def test_the_last_looks_are_read_without_segments(monkeypatch):
+    read, are_there = arms.read_counters, []
+
+    def reading(counts):
+        are_there.append(any(each.segments for each in counts if each))
+        return read(counts)
+
+    monkeypatch.setattr(arms, "read_counters", reading)
+    assert judged(HEALTHY, HEALTHY, looks=30).outcome is Outcome.PASS
+    assert are_there == [True, True, False, False]
 
 
 def test_garbage_for_a_segment_is_failed_and_named():
