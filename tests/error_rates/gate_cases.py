@@ -105,6 +105,7 @@ CASES = (
     *_rows("calibration, .2 in a tenth", "calibration", worlds.one_sure_tenth, margin=0.1 * 0.2**2)[
         1:3
     ],
+    *_rows("calibration, a tenth of sure positives", "calibration", worlds.sure_tenth)[1:4],
     *_rows("RMSE, harm in .2 % of the rows", "rmse", _OUTLIERS),
     *_rows("log loss, certain and wrong in .1 %", "log_loss", _CERTAIN),
     # 1.1^2 - 1 times the mean square of the errors.

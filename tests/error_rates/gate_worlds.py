@@ -178,6 +178,15 @@ def one_sure_tenth(clusters: np.ndarray, random: Generator, *, worse: bool = Tru
     return labels.astype(int), chance, chance + np.where((chance > 0.72) & worse, 0.2, 0.0)
 
 
+def sure_tenth(clusters: np.ndarray, random: Generator, *, worse: bool = True) -> World:
+    """Chances that tell a tenth of positives apart; the challenger's are too low for them."""
+    labels = random.random(clusters.size) < 0.1
+    said = np.where(labels, random.beta(30, 10, clusters.size), random.beta(2, 40, clusters.size))
+    champion = np.where(said > 0.35, 0.98, 0.01) + 0.001 * said
+    other = champion + 0.001 * random.random(clusters.size)
+    return labels.astype(int), champion, said if worse else other
+
+
 def rare_certainty(
     clusters: np.ndarray, random: Generator, *, share: float, worse: bool = True
 ) -> World:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from modelyard.domain.gate import calibration
 from modelyard.domain.gate.calibration import miscalibration
 from modelyard.domain.gate.paired import non_inferiority, p_of_harm, paired_difference
 from modelyard.domain.verdict import Outcome
@@ -127,3 +128,39 @@ def test_one_prediction_that_is_no_chance_leaves_the_calibration_unknown(stray):
     assert np.isfinite(found.champion)
     verdict = non_inferiority(found, margin=0.1, alpha=0.05)
     assert verdict.outcome is Outcome.FAIL
+
+
+def sure_positives(share, rows, random):
+    """Labels, chances near 0 or 1 that tell them apart, and others that are too low for ones."""
+    labels = (random.random(rows) < share).astype(int)
+    said = np.where(labels == 1, random.beta(30, 10, rows), random.beta(2, 40, rows))
+    return labels, np.where(said > 0.35, 0.98, 0.01) + 0.001 * said, said
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.1, True), (0.13, False)])
+def test_an_edge_in_a_gap_of_the_chances_widens_the_bounds(share, counts):
+    # Of a tenth of positives some are in the lower bin by chance, or negatives in the upper one.
+    labels, _, said = sure_positives(share, 4000, np.random.default_rng(3))
+    change = calibration._change_by_edges(said, said - labels, np.arange(4000))
+    assert (change > 0.0003) is counts
+
+
+def test_gradual_chances_hardly_feel_where_the_edges_are():
+    random = np.random.default_rng(4)
+    said = random.random(4000)
+    labels = random.random(4000) < said
+    assert calibration._change_by_edges(said, said - labels, np.arange(4000)) < 0.0002
+    assert calibration._change_by_edges(np.full(9, 0.5), np.full(9, 0.5), np.arange(9)) == 0.0
+
+
+@pytest.mark.long
+def test_a_challenger_at_the_margin_whose_sure_positives_are_a_tenth_passes_no_more_than_alpha():
+    random = np.random.default_rng(7)
+    labels, before, after = sure_positives(0.1, 1_000_000, random)
+    margin = -paired_difference("calibration", labels, before, after, np.arange(10**6)).difference
+    passes = 0
+    for _ in range(200):  # before the edges counted, 27 % passed
+        labels, before, after = sure_positives(0.1, 2000, random)
+        found = paired_difference("calibration", labels, before, after, np.arange(2000))
+        passes += non_inferiority(found, margin=margin, alpha=0.05).passed
+    assert passes <= 16
