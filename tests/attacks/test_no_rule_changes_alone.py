@@ -99,8 +99,8 @@ NO_ONE = Approvals(needed=0)
             "rollout.judged: true -> false",
         ),
         (
-            model(gate=replace(MODEL_SPEC.gate, margin=1000)),
-            f"gate.margin: 0.05 -> 1000 in {MODEL_FILE}",
+            model(gate=replace(MODEL_SPEC.gate, margin=0.4)),
+            f"gate.margin: 0.05 -> 0.4 in {MODEL_FILE}",
         ),
         (
             model(canary=replace(MODEL_SPEC.canary, error_limit=1.0)),
@@ -164,7 +164,7 @@ def test_the_description_says_which_rule_changes_and_who_is_missing(yard):
 
 
 def test_the_approvals_of_every_affected_environment_open_it(yard):
-    pull, _ = proposed(yard, model(gate=replace(MODEL_SPEC.gate, margin=1000)))
+    pull, _ = proposed(yard, model(gate=replace(MODEL_SPEC.gate, margin=0.4)))
 
     yard.pulls.review(pull.number, sha=pull.head, by="carol", approved=True)
     _, status = judged(yard)
@@ -191,7 +191,7 @@ def test_a_later_push_takes_the_approvals_away(yard):
     yard.pulls.review(pull.number, sha=pull.head, by="ada", approved=True)
     assert judged(yard)[1].state is StatusState.SUCCESS
 
-    pull, status = pushed(yard, model(gate=replace(MODEL_SPEC.gate, margin=1000)))
+    pull, status = pushed(yard, model(gate=replace(MODEL_SPEC.gate, margin=0.4)))
 
     assert status.state is StatusState.PENDING
     assert "and 1 more: 1 more approval" in status.description
@@ -295,7 +295,7 @@ def test_what_changes_no_rule_needs_no_approval(yard, documents):
 def test_a_new_model_of_a_name_that_was_released_brings_no_rules_of_its_own(yard):
     yard.commit({MODEL_FILE: None})
 
-    _, status = proposed(yard, model_named(yard, MODEL, gate=replace(MODEL_SPEC.gate, margin=9)))
+    _, status = proposed(yard, model_named(yard, MODEL, gate=replace(MODEL_SPEC.gate, margin=0.4)))
 
     assert status.state is StatusState.PENDING
 

@@ -14,7 +14,7 @@ import pytest
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import KINDS, document_of, load_yaml
 from modelyard.commands.output.schema_reference import render_reference
-from modelyard.domain.checks.models import METRICS
+from modelyard.domain.checks.metrics import METRICS
 from modelyard.domain.specs.names import NAME, is_version
 
 HERE = Path(__file__).parent

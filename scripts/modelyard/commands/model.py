@@ -270,7 +270,7 @@ def try_(root: Path, /, *, model: str, data_only: bool, **given: Any) -> None:
     for line in describe_trial(trial):
         print_line(line)
     verdict = trial.evaluation and trial.evaluation["verdict"]["outcome"]
-    if verdict not in {None, "pass"}:
+    if verdict not in {None, "pass"} or (verdict is None and trial.is_undecided):
         raise click.exceptions.Exit(Refused.exit_code)
 
 

@@ -151,7 +151,8 @@ def add_held_out(
     catalog = _read_specs(root, model).catalog
     window = choose_window(since, until, None)
     spec = compose_held_out(root, catalog, model=model, window=window, **given)
-    refuse_unusable(root, catalog.models[model], spec, spec.files)
+    for each in refuse_unusable(root, catalog.models[model], spec, spec.files):
+        print_line(f"note: the gate cannot decide: {each}", err=True)
     _write(root, catalog, spec, dry_run=dry_run)
 
 

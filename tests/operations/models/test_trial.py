@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -161,6 +162,52 @@ def test_only_the_data_is_tried_without_a_training(checkout):
         "every-fifth: 60 rows held out, 60 clusters",
     ]
     assert everything(checkout) == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (
+            "  least_clusters: 61\n",
+            "60 clusters, but gate.least_clusters of model.yaml asks for 61",
+        ),
+        (
+            "  slices: [{where: size > 90, margin: 0.1}]\n",
+            "slice size > 90: no held-out row is in it",
+        ),
+    ],
+)
+def test_what_the_gate_can_decide_for_no_version_is_said_before_a_training(checkout, gate, said):
+    model = checkout / "models/shop/model.yaml"
+    text = model.read_text()
+    model.write_text(text.replace("  margin: 0.01\n", f"  margin: 0.01\n{gate}"))
+    try:
+        done = run(checkout, "try", "shop", *INPUTS, "--data-only")
+    finally:
+        model.write_text(text)
+    assert done.returncode == Refused.exit_code, done.stderr
+    assert f"the gate cannot decide: held-out set every-fifth: {said}" in done.stdout
+
+
+@pytest.mark.long
+def test_held_out_rows_of_one_label_are_refused_before_a_training(checkout):
+    held = checkout / "models/shop/data/heldout.csv"
+    whole = held.read_text()
+    head, *rows = whole.splitlines()
+    held.write_text("\n".join([head, *(row for row in rows if "no" in row)]) + "\n")
+    spec = checkout / "models/shop/heldout/every-fifth.yaml"
+    pinned = spec.read_text()
+    before = hashlib.sha256(whole.encode()).hexdigest()
+    spec.write_text(pinned.replace(before, hashlib.sha256(held.read_bytes()).hexdigest()))
+    try:
+        done = run(checkout, "try", "shop", *INPUTS, "--data-only")
+    finally:
+        held.write_text(whole)
+        spec.write_text(pinned)
+    assert done.returncode == Refused.exit_code
+    assert "held-out set every-fifth: all " in done.stderr
+    assert "rows have the label 0, so no version can be better there than a constant" in done.stderr
 
 
 @pytest.mark.long

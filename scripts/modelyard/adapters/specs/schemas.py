@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
@@ -102,12 +103,30 @@ def _sentences(error: Any) -> Iterator[tuple[Place, str]]:
         key = error.message.split("'")[1]  # the error has it nowhere else
         meaning = rules["properties"].get(key, {}).get("description", "")
         yield here, f"{key} is missing: {meaning}".removesuffix(": ")
+    elif (number := _meant_number(error)) is not None:
+        yield here, f"{_shown(error.instance)} is text, not a number: write {number}"
     elif error.validator in _WORDS:
         yield here, f"{_shown(error.instance)} {_WORDS[error.validator](error)}"
     elif error.instance is None and here:
         yield here, f"{error.message.replace('None', 'null')}; leave the key out for its default"
     else:
         yield here, error.message.replace(repr(error.instance), _shown(error.instance), 1)
+
+
+def _meant_number(error: Any) -> str | None:
+    """The number that a text such as `.01` or `1%` stands for, where one belongs."""
+    if error.validator != "type" or error.validator_value not in {"number", "integer"}:
+        return None
+    text = str(error.instance).strip()
+    try:
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return None
+    if not isinstance(error.instance, str) or not math.isfinite(number):
+        return None
+    if error.validator_value == "integer":
+        return f"{number:.0f}" if number.is_integer() else None
+    return f"{number:g}"
 
 
 def _is_moment(value: object) -> bool:

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 def describe_trial(trial: Trial) -> Iterator[str]:
     """Yield the rows, the artifact, the metrics, and what the gate would say, a line each."""
+    from modelyard.operations.training.fetch import UNDECIDED
+
     data = trial.data
     left_out = f", {data['unlabelled']:,} without a label left out" if data["unlabelled"] else ""
     yield f"{data['training_rows']:,} rows train{left_out}"
     for name, held in data["held_out"].items():
         yield f"{name}: {held['rows']:,} rows held out, {held['clusters']:,} clusters"
+        for each in held[UNDECIDED]:
+            yield f"the gate cannot decide: {each}"
     if trial.artifact is None or trial.evaluation is None or trial.server is None:
         return
     yield (

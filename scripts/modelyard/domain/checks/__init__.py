@@ -8,6 +8,7 @@ from dataclasses import replace
 from modelyard.domain.checks import (
     champion,
     environments,
+    metrics,
     models,
     names,
     pins,
@@ -33,7 +34,8 @@ CHECKS: tuple[Check, ...] = (
     models.one_output_is_primary,
     models.output_names_are_unique,
     models.primary_output_fits_the_task,
-    models.gate_metric_fits_the_task,
+    metrics.gate_metric_fits_the_task,
+    metrics.margins_can_be_missed,
     slices.slices_can_be_told,
     models.target_is_a_column,
     models.label_is_defined,

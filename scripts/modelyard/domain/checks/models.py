@@ -15,17 +15,6 @@ from modelyard.domain.specs.model import Model, Output, OutputKind, Task
 from modelyard.domain.specs.paths import environment_file, model_file
 from modelyard.domain.specs.times import is_zone, parse_time
 
-# Not taken from the gate's metrics: they import numpy, which `validate` does without.
-METRICS: Mapping[Task, frozenset[str]] = {
-    Task.BINARY: frozenset({"auc", "log_loss", "brier", "accuracy"}),
-    Task.MULTICLASS: frozenset({"log_loss", "brier", "accuracy"}),
-    Task.REGRESSION: frozenset({"mae", "mse", "rmse"}),
-}
-"""The gate metrics that can be computed for each task."""
-
-CALIBRATED = frozenset({Task.BINARY, Task.MULTICLASS})
-"""The tasks whose guards and slices may have the metric `calibration`."""
-
 OUTPUTS: Mapping[Task, OutputKind] = {
     Task.BINARY: OutputKind.PROBABILITY,
     Task.MULTICLASS: OutputKind.CLASS,
@@ -66,25 +55,6 @@ def primary_output_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
                 yield _problem(name, (*place, "kind"), f"{message} {output.kind}")
             for fault in _output_faults(output):
                 yield _problem(name, place, f"output {output.name} {fault}")
-
-
-def gate_metric_fits_the_task(catalog: Catalog) -> Iterator[Problem]:
-    """The metrics of the gate and of its guards can be computed for the task."""
-    for name, model in catalog.models.items():
-        chosen = [(("gate", "metric"), model.gate.metric)]
-        chosen += [(("gate", "guards"), guard.metric) for guard in model.gate.guards]
-        chosen += [(("gate", "slices"), each.metric) for each in model.gate.slices if each.metric]
-        for field, metric in chosen:
-            # A constant is calibrated: the gate's own metric must tell models apart.
-            more = CALIBRATED & {model.task} and field[1] != "metric"
-            fitting = METRICS[model.task] | ({"calibration"} if more else set())
-            choices = ", ".join(sorted(fitting))
-            if metric not in fitting:
-                message = f"{metric} is no metric of a {model.task} task; choose {choices}"
-                yield _problem(name, field, message)
-        guards = [guard.metric for guard in model.gate.guards]
-        for metric in sorted({metric for metric in guards if guards.count(metric) > 1}):
-            yield _problem(name, ("gate", "guards"), f"{metric} is there twice; leave one")
 
 
 def target_is_a_column(catalog: Catalog) -> Iterator[Problem]:

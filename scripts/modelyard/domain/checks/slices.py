@@ -32,7 +32,8 @@ def _slice_faults(model: Model, each: Slice) -> Iterator[str]:
     types = {c.name: c.type for c in model.data.columns if c.name != model.target.column}
     if each.where is not None:
         try:
-            parse_condition(each.where, types)
+            levels = {c.name: c.levels for c in model.data.columns if c.levels}
+            parse_condition(each.where, types, levels)
         except Refused as refusal:
             yield refusal.message
     elif each.by not in types:

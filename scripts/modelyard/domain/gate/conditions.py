@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,8 @@ from modelyard.errors import Refused
 
 LONGEST = 500
 """Characters of a condition."""
+
+_NEAR = 3
 
 Rows = Any
 """An array of one truth or value for each row."""
@@ -93,7 +96,11 @@ class Condition:
         return self._tree.holds(read)
 
 
-def parse_condition(text: str, types: Mapping[str, ColumnType]) -> Condition:
+def parse_condition(
+    text: str,
+    types: Mapping[str, ColumnType],
+    levels: Mapping[str, Sequence[str]] | None = None,
+) -> Condition:
     """Read a condition.
 
     Comparisons are `==`, `!=`, `<`, `<=`, `>`, `>=`, `in [...]`, `not in [...]`, `is null` and `is
@@ -102,6 +109,7 @@ def parse_condition(text: str, types: Mapping[str, ColumnType]) -> Condition:
     Args:
         text: The condition.
         types: The type of each column that it may ask for.
+        levels: All levels of a category, where they are known: it may ask for no other.
 
     Raises:
         Refused: It is no such condition; the message says why.
@@ -111,10 +119,22 @@ def parse_condition(text: str, types: Mapping[str, ColumnType]) -> Condition:
     try:
         body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise Refused(f"cannot read the condition {text!r}: {error}") from error
-    reader = _Parser(text, types)
+        raise Refused(f"cannot read the condition {text!r}: {_lost_at(error)}{_GRAMMAR}") from error
+    reader = _Parser(text, types, levels or {})
     tree = reader.node(body)
     return Condition(text=text, columns=tuple(dict.fromkeys(reader.asked)), _tree=tree)
+
+
+_GRAMMAR = "; `==` asks for a value, and `and`, `or` and `not` join comparisons"
+
+
+def _lost_at(error: Exception) -> str:
+    """Why a text is no condition, and from where on."""
+    if not isinstance(error, SyntaxError):
+        return str(error)
+    # It is 0 at the end of a text that is not complete.
+    rest = (error.text or "")[error.offset - 1 :].strip() if error.offset else ""
+    return f"{error.msg} from {rest!r} on" if rest else error.msg
 
 
 def _is_finite(value: float) -> bool:
@@ -125,8 +145,10 @@ def _is_finite(value: float) -> bool:
 
 
 class _Parser:
-    def __init__(self, text: str, types: Mapping[str, ColumnType]) -> None:
-        self.text, self.types = text, types
+    def __init__(
+        self, text: str, types: Mapping[str, ColumnType], levels: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.text, self.types, self.levels = text, types, levels
         self.asked: list[str] = []
 
     def node(self, found: ast.expr) -> _Node:
@@ -176,7 +198,10 @@ class _Parser:
         return _Comparison(column=name, operator=kind, values=values)
 
     def value(self, column: str, found: ast.expr) -> float | str | bool:
-        kind, value = self.types[column], self.literal(found)
+        kind = self.types[column]
+        if kind == "category" and isinstance(found, ast.Name):
+            raise self.refuse(f"a level of {column} is in quotes: {found.id!r}")
+        value = self.literal(found)
         if kind in {"number", "integer"} and isinstance(value, int | float):
             if not isinstance(value, bool) and _is_finite(value):
                 return value
@@ -185,9 +210,10 @@ class _Parser:
                 return parse_time(value, UTC).replace(tzinfo=UTC).timestamp()
             except ValueError as error:
                 raise self.refuse(f"{value!r} is no time: {error}") from error
-        elif (kind == "boolean" and isinstance(value, bool)) or (
-            kind == "category" and isinstance(value, str)
-        ):
+        elif kind == "category" and isinstance(value, str):
+            self.refuse_level(column, value)
+            return value
+        elif kind == "boolean" and isinstance(value, bool):
             return value
         raise self.refuse(f"{column} is a {kind}, not {self.shown(found)}")
 
@@ -201,6 +227,15 @@ class _Parser:
             return found.value
         self.refuse_name(found)
         return None
+
+    def refuse_level(self, column: str, value: str) -> None:
+        known = self.levels.get(column)
+        if known and value not in known:
+            near = get_close_matches(value, known, n=_NEAR) or known[:_NEAR]
+            raise self.refuse(
+                f"{value!r} is no level of {column}; of its {len(known)} levels "
+                f"{', '.join(map(repr, near))} come nearest"
+            )
 
     def refuse_name(self, found: ast.expr) -> None:
         if isinstance(found, ast.Name) and found.id not in self.types:

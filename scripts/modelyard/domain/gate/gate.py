@@ -172,7 +172,7 @@ def compare_on_set(
     guards = dict(_guards(model, champion, challenger)) if counts_information else {}
     slices = _slices(model, champion, challenger) if counts_information else ()
     said = [
-        replace(each.verdict, reason=f"slice {each.name}: {each.verdict.reason}")
+        replace(each.verdict, reason=f"slice {each.name}{_rows_of(each)}: {each.verdict.reason}")
         for each in slices
         if each.counts
     ]
@@ -183,6 +183,11 @@ def compare_on_set(
         guards=guards,
         slices=slices,
     )
+
+
+def _rows_of(each: SliceVerdict) -> str:
+    rows = each.verdict.numbers.get("rows")
+    return f" ({rows:,.0f} rows)" if rows else ""
 
 
 def _slices(model: Model, champion: Scores, challenger: Scores) -> tuple[SliceVerdict, ...]:

@@ -260,7 +260,7 @@ def _decide(
     if clusters < (needed := max(least.clusters, 2)):
         return (
             Outcome.INCONCLUSIVE,
-            f"{clusters} clusters of rows, but at least {needed} are needed",
+            f"{clusters} clusters of {difference.rows} rows, but at least {needed} are needed",
         )
     if missing := _missing_information(difference, claim, least, numbers["alpha"]):
         return Outcome.INCONCLUSIVE, missing
@@ -282,7 +282,8 @@ def _decide_by_bounds(
     few = f"they detect differences from {numbers['detectable']:.2g} on"
     if difference.sides:
         enough = _rounded_up(_enough_clusters(difference, claim, numbers["detectable"]))
-        few = f"{few}; about {enough} would be enough"
+        units = "rows" if clusters == difference.rows else "clusters"
+        few = f"{few}; about {enough} {units} like these would be enough"
     return Outcome.INCONCLUSIVE, f"{clusters} clusters are too few to decide: {few}"
 
 

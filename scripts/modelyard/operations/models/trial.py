@@ -30,7 +30,7 @@ from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.services import repository_of, services_for
 from modelyard.operations.training.evaluate import find_champion, score_held_out_sets
-from modelyard.operations.training.fetch import fetch_inputs
+from modelyard.operations.training.fetch import UNDECIDED, fetch_inputs
 from modelyard.operations.training.job import Job, run_step
 from modelyard.operations.training.new_version import draft_spec
 from modelyard.operations.training.train import train_model
@@ -71,6 +71,11 @@ class Trial:
     evaluation: Mapping[str, Any] | None = None
     server: Mapping[str, Any] | None = None
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the gate can decide something for no version on one of the held-out sets."""
+        return any(held[UNDECIDED] for held in self.data["held_out"].values())
+
 
 def try_model(
     root: Path,
@@ -105,6 +110,8 @@ def try_model(
                 _tell_log(job, name, tell)
                 raise
             tell(f"{name}: done in {time.monotonic() - start:.1f} s")
+            if name == "fetch" and not data_only:  # the training may take an hour
+                _tell_undecided(job, tell)
         if data_only:
             return Trial(data=job.read_document("data.json"))
         return Trial(
@@ -216,6 +223,12 @@ def _bring_champion(root: Path, job: Job) -> None:
         asked = asked_signature(job.model, champion.version)
         folder = fetch_artifact(kept, champion.artifact, Path(name) / "artifact", asked)
         job.store.put_model(folder, champion.artifact)
+
+
+def _tell_undecided(job: Job, tell: Callable[[str], None]) -> None:
+    for held in job.read_document("data.json")["held_out"].values():
+        for each in held[UNDECIDED]:
+            tell(f"the gate cannot decide: {each}")
 
 
 def _tell_log(job: Job, step: str, tell: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.record import HeldOutResult, Record, describe_not_watched
 from modelyard.domain.specs.release import Release
-from modelyard.domain.verdict import BASELINE, Verdict
+from modelyard.domain.verdict import BASELINE, Outcome, Verdict
 
 BASELINE_NAME = "the baseline"
 
@@ -256,7 +256,15 @@ def _why_not(record: Record) -> str:
     name = f"{record.model} {record.version}"
     if record.verdict.passed:
         return f"{name} passed, but a newer version is released instead."
-    return f"{name} is not released; its record is kept."
+    kept = f"{name} is not released; its record is kept."
+    if record.verdict.outcome is not Outcome.INCONCLUSIVE:
+        return kept
+    return (
+        f"{kept} A new version that is judged on more held-out rows may pass "
+        f"(`modelyard version held-out`). A person may let this one pass for a time: "
+        f"`modelyard override {name} --until TIME --reason WHY`, or on a hosted forge the comment "
+        f"`/override until TIME WHY`."
+    )
 
 
 def _isolation_lines(record: Record) -> list[str]:

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +23,13 @@ from modelyard.errors import CannotAnswer, OverLimit, Refused
 from modelyard.operations.training.data_root import data_root
 from modelyard.operations.training.evaluate import find_champion
 from modelyard.operations.training.job import INPUTS, Job, dump_document
-from modelyard.operations.training.rows import LabelledRows, PinnedRows
+from modelyard.operations.training.rows import LabelledRows, PinnedRows, find_undecided_in
 from modelyard.operations.training.seen_rows import RowKeys, describe_seen_rows
 
 logger = logging.getLogger(__name__)
+
+UNDECIDED = "undecided"
+"""The key of a held-out set with what its gate can decide for no version."""
 
 
 def fetch_inputs(job: Job) -> str:
@@ -74,9 +77,17 @@ class _Left:
         self._digests[name] = sha256_of(content)
         self.job.put_file(name, content)
 
-    def write(self, name: str, rows: LabelledRows, folder: Path) -> None:
-        """Write rows to a file of this folder, and leave a copy of it."""
+    def write(
+        self,
+        name: str,
+        rows: LabelledRows,
+        folder: Path,
+        look: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write rows to a file of this folder, which may be looked at, and leave a copy of it."""
         rows.write(folder / name)
+        if look is not None:
+            look(folder / name)
         self._digests[name] = self.job.copy_file(name, folder / name)
         (folder / name).unlink()
 
@@ -222,10 +233,19 @@ def _held_out(left: _Left, name: str, pinned: _Pinned, trained: _Trained) -> dic
     with _refusing(job):
         labelled.check()
     trained.refuse(spec, rows)
-    left.write(f"heldout-{name}.parquet", labelled, pinned.folder)
+    undecided: list[str] = []
+
+    def look(path: Path) -> None:
+        with _refusing(job):
+            undecided.extend(find_undecided_in(path, job.model, what=f"held-out set {name}"))
+
+    left.write(f"heldout-{name}.parquet", labelled, pinned.folder, look)
+    for each in () if job.is_trial else undecided:  # a trial says it with what it found
+        logger.warning("the gate cannot decide: %s", each)
     return {
         "digest": held_out_digest(spec, job),
         "rows": labelled.rows,
         "unlabelled": labelled.unlabelled,
         "clusters": labelled.clusters,
+        UNDECIDED: undecided,
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.store.parts_check import PartsCheck
+from modelyard.adapters.store.stored_rows import StoredRows, StoredTable
 from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import (
     CLUSTER,
@@ -129,6 +130,7 @@ class LabelledRows:
         self._finest: np.datetime64 | None = None
         self._clusters: set[str] = set()
         self._labels: Counter[object] = Counter()
+        self._different: set[object] = set()
         self.rows = self.unlabelled = 0
 
     def check(self, *, whole_files: bool = False) -> None:
@@ -136,6 +138,12 @@ class LabelledRows:
         self._rows.check(self._see, whole_files=whole_files)
         if self._labels:
             self._refuse_strange_labels()
+        if self._cluster is not None and len(self._different) == 1 and self.rows > 1:
+            raise Refused(
+                f"{self._rows.what}: all {self.rows:,} rows have the label "
+                f"{next(iter(self._different))}, so no version can be better there than a constant,"
+                f" and none can pass: hold out rows with other labels too"
+            )
 
     def _refuse_strange_labels(self) -> None:
         """Raise for labels of no class: no model could be trained or scored on them."""
@@ -167,6 +175,8 @@ class LabelledRows:
             self._labels.update(dict(zip(counted.index.tolist(), counted.tolist(), strict=True)))
         self.rows += len(frame)
         self.unlabelled += unlabelled
+        if len(self._different) < 2:  # noqa: PLR2004 - more than one is all that is asked
+            self._different.update(frame[LABEL].unique()[:2].tolist())
         if self._cluster in frame.columns and frame[self._cluster].dtype.kind == "M":
             times = frame[self._cluster].to_numpy()
             self._finest = finest_time(
@@ -209,10 +219,28 @@ def refuse_breaches(found: Sequence[Breach], what: str) -> None:
         raise Refused(f"{what} breaks the contract: {reasons}")
 
 
+def find_undecided_in(path: Path, model: Model, *, what: str) -> list[str]:
+    """What the gate can decide for no version on written held-out rows; see `find_undecided`.
+
+    Raises:
+        Refused: A slice cannot be told from the rows.
+    """
+    from modelyard.domain.gate.reach import find_undecided
+    from modelyard.domain.gate.slices import slice_names
+
+    rows = StoredRows(path, name=what)
+    names = slice_names(model.gate.slices, model.data.columns, StoredTable(rows))
+    labels, clusters = rows.column(LABEL).to_numpy(), rows.column(CLUSTER).to_numpy()
+    return [f"{what}: {each}" for each in find_undecided(model.gate, labels, clusters, names)]
+
+
 def refuse_unusable(
     root: Path, model: Model, spec: ModelVersion | HeldOut, files: Sequence[DataFile]
-) -> None:
+) -> list[str]:
     """Refuse a spec whose files `fetch` would refuse, before anything of it is written.
+
+    Returns:
+        Of a held-out set what its gate can decide for no version; see `find_undecided`.
 
     Args:
         root: The checkout's root.
@@ -225,7 +253,7 @@ def refuse_unusable(
         CannotAnswer: A file is out of reach.
     """
     if not files:
-        return
+        return []
     if isinstance(spec, ModelVersion):
         what, spans, cluster = "training data", spec.data.spans, None
     else:
@@ -245,8 +273,10 @@ def refuse_unusable(
         if not labelled.rows:
             uris = ", ".join(file.uri for file in files)
             raise Refused(f"{what}: no labelled rows are left of {uris} in the window")
-        if cluster is not None:
-            clusters_of(with_labels(next(rows.parts()), model)[0], cluster)
+        if cluster is None:
+            return []
+        labelled.write(folder / "rows.parquet")
+        return find_undecided_in(folder / "rows.parquet", model, what=what)
 
 
 def _copied(

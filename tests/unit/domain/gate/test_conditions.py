@@ -80,7 +80,12 @@ def test_a_time_of_a_condition_is_in_utc_whatever_the_clock_of_the_machine():
         ("day > 'noon'", "'noon' is no time"),
         ("carrier == 'AA'", "carrier is no column of the contract"),
         ("origin is 'JFK'", "`is` asks for null alone"),
-        ("distance >", "invalid syntax"),
+        ("distance >", "invalid syntax; `==` asks for a value, and `and`, `or` and `not` join"),
+        ("origin = 'JFK'", """invalid syntax from "= 'JFK'" on; `==` asks for a value"""),
+        ("distance > 1 AND night", "invalid syntax from 'AND night' on"),
+        ("distance > 1 && night", "invalid syntax from '& night' on"),
+        ("origin == JFK", "a level of origin is in quotes: 'JFK'"),
+        ("origin in [JFK]", "a level of origin is in quotes: 'JFK'"),
         ("(" * 300 + "distance > 1" + ")" * 90, "too many nested parentheses"),
         ("distance > 1 or " * 40 + "night", "a condition has at most 500 characters"),
     ],
@@ -137,3 +142,12 @@ def test_quarters_that_differ_late_and_a_level_of_any_name_are_slices_of_their_o
     names = slice_names(slices, COLUMNS, table)
     assert len(set(names["by distance"].tolist())) == 4
     assert set(names["by origin"].tolist()) == {"origin = other levels", "origin in other levels"}
+
+
+@pytest.mark.parametrize("text", ["origin == 'JKF'", "origin in ['EWR', 'JKF']", "'JKF' != origin"])
+def test_a_level_that_the_contract_does_not_have_is_refused_with_the_nearest(text):
+    types, levels = {"origin": "category"}, {"origin": ("EWR", "JFK", "LGA")}
+    with pytest.raises(Refused, match="'JKF' is no level of origin; of its 3 levels 'JFK' come"):
+        parse_condition(text, types, levels)
+    parse_condition(text, types)  # where no levels are known, any may occur
+    parse_condition(text.replace("JKF", "LGA"), types, levels)

@@ -145,7 +145,7 @@ def test_a_challenger_no_better_than_a_constant_does_not_pass_whatever_its_champ
 def test_too_few_clusters_decide_nothing():
     verdict = held_out_verdict(MODEL, comparison(CLOSE, rows=slice(0, 19 * 40)))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "19 clusters of rows, but at least 20 are needed" in verdict.reason
+    assert "19 clusters of 760 rows, but at least 20 are needed" in verdict.reason
 
 
 def test_several_sets_pass_only_together():

@@ -242,7 +242,7 @@ def test_a_verdict_carries_every_number_behind_it():
 def test_too_few_clusters_decide_nothing_however_clear_the_difference():
     verdict = non_inferiority(difference(difference=0.5, clusters=19), margin=0.01, alpha=0.05)
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "19 clusters of rows, but at least 20 are needed" in verdict.reason
+    assert "19 clusters of 3000 rows, but at least 20 are needed" in verdict.reason
 
 
 def test_one_cluster_decides_nothing_even_when_one_is_allowed():

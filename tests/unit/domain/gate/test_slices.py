@@ -53,7 +53,7 @@ def test_harm_in_one_slice_fails_what_all_rows_together_pass():
     assert found.champion.passed
     assert outcomes(found) == dict.fromkeys("ACD", Outcome.PASS) | {"B": Outcome.FAIL}
     assert found.verdict.outcome is Outcome.FAIL
-    assert found.verdict.reason.startswith("slice place = B: auc 0.")
+    assert found.verdict.reason.startswith("slice place = B (2,000 rows): auc 0.")
 
 
 def test_a_slice_is_the_comparison_on_its_rows_alone():
