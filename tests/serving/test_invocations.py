@@ -128,6 +128,14 @@ BAD: dict[str, tuple[object, str]] = {
     "no columns": ({"dataframe_split": {"data": SPLIT["data"]}}, "expected columns, data"),
     "no rows": ({"dataframe_records": []}, "expected 1 to 10000 rows, found 0"),
     "too many rows": ({"inputs": {"minute": [0] * (MAX_ROWS + 1)}}, "found 10001"),
+    "rows that are lists": (
+        {"instances": [[*row.values()] for row in ROWS]},
+        "instances: expected an object, found a list of 5 in row 0",
+    ),
+    "a list beside a value": (
+        {"instances": {**BY_COLUMN, "temp": 50.0}},
+        "instances 'temp': expected a list of rows, found 50.0",
+    ),
     "too many columns": (
         {"inputs": {f"x{number}": 1 for number in range(2001)}},
         "inputs: expected at most 2000 columns, found 2001",

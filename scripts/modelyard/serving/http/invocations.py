@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -102,19 +103,24 @@ def _records(value: object, wanted: set[str], form: str = RECORDS) -> _Columns:
     return {name: [row.get(name) for row in rows] if name in wanted else None for name in names}
 
 
-def _inputs(value: object, wanted: set[str]) -> _Columns:
+def _inputs(value: object, wanted: set[str], form: str = INPUTS) -> _Columns:
     if not isinstance(value, dict):
-        return _records(value, wanted, INPUTS)
+        return _records(value, wanted, form)
     is_row = not any(isinstance(each, list) for each in value.values())
     return {
-        name: ([each] if is_row else _rows(f"{INPUTS} {describe_value(name)}", each))
+        name: ([each] if is_row else _rows(f"{form} {describe_value(name)}", each))
         if name in wanted
         else None
         for name, each in value.items()
     }
 
 
-_READERS = {SPLIT: _split, RECORDS: _records, INPUTS: _inputs, INSTANCES: _inputs}
+_READERS: Mapping[str, Callable[[object, set[str]], _Columns]] = {
+    SPLIT: _split,
+    RECORDS: _records,
+    INPUTS: _inputs,
+    INSTANCES: partial(_inputs, form=INSTANCES),
+}
 
 
 def _rows(what: str, value: object) -> list[Any]:
