@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_SAID = 4
+"""Comparisons in the sentence of a verdict; `SetVerdicts` has all of them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """One model's scores on one held-out set.
@@ -176,8 +180,11 @@ def compare_on_set(
         for each in slices
         if each.counts
     ]
+    guarded = [
+        replace(each, reason=f"guard {each.reason}") for each in guards.values()
+    ]  # who knows gate.metric alone wonders at another one
     return SetVerdicts(
-        verdict=_worse_of(against, *guards.values(), *said, baseline),
+        verdict=_worse_of(against, *guarded, *said, baseline),
         baseline=baseline,
         champion=against,
         guards=guards,
@@ -246,7 +253,10 @@ def _worse_of(*verdicts: Verdict) -> Verdict:
     decisive = [each for each in verdicts if each.outcome is outcome]
     # After a pass the comparison with the champion says more than the one with a constant.
     said = decisive[:1] if outcome is Outcome.PASS else decisive
-    return replace(decisive[0], reason="; ".join(each.reason for each in said))
+    reasons = [each.reason for each in said[:_SAID]]
+    if len(said) > _SAID:
+        reasons.append(f"{len(said) - _SAID} more comparisons: {outcome}")
+    return replace(decisive[0], reason="; ".join(reasons))
 
 
 def _refusal(comparison: Comparison) -> Verdict | None:

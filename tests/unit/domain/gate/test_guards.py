@@ -54,7 +54,9 @@ def test_a_guard_fails_what_the_gates_metric_passes():
         "log_loss": Outcome.FAIL,
     }
     assert found.verdict.outcome is Outcome.FAIL
-    assert found.verdict.reason == "; ".join(verdict.reason for verdict in found.guards.values())
+    assert found.verdict.reason == "; ".join(
+        f"guard {verdict.reason}" for verdict in found.guards.values()
+    )
     assert found.verdict.numbers == found.guards["brier"].numbers
 
 

@@ -190,3 +190,17 @@ def test_of_forty_slices_of_an_equal_model_hardly_one_fails_and_some_would_alone
         alone += any("looks so by chance" in each.verdict.reason for each in said)
     assert holms <= 3
     assert alone >= 12
+
+
+def test_the_sentence_names_guards_and_has_four_comparisons_and_the_number_of_others():
+    places = np.char.add("place = ", (np.arange(ROWS) % 4).astype(str))
+    model = sliced(BY_PLACE)
+    model = replace(model, gate=replace(model.gate, guards=(Guard(metric="brier", margin=0.01),)))
+    chances = 1 / (1 + np.exp(-ODDS))
+    found = compared(model, 1 - chances, {"by place": places}, champion=chances)
+    first, second, *others, last = found.verdict.reason.split("; ")
+    assert first.startswith("auc ")
+    assert second.startswith("guard brier ")
+    assert [each.partition(" (")[0] for each in others] == ["slice place = 0", "slice place = 1"]
+    # The other two places, and the baseline.
+    assert last == "3 more comparisons: fail"
