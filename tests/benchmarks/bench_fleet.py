@@ -42,6 +42,7 @@ _EMPTY = 100
 _COMMANDS = (
     ("status", "ONE"),
     ("history", "ONE"),
+    ("history",),
     ("reconcile", "ONE", "--dry-run"),
     ("render", "--check", "--changed-since", "HEAD"),
     ("validate", "--changed-since", "HEAD"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,6 +20,7 @@ from modelyard.adapters.git.names import revision_of, safe_line
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree
 from modelyard.domain.audit import AuditLine
 from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.facts import ModelFacts, ReleaseFacts
@@ -33,6 +35,7 @@ from modelyard.domain.promotion.timeline import (
     observation_events,
 )
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.errors import YardError
 from modelyard.operations.forge.merges import read_merges
 from modelyard.operations.history import (
     ModelChanges,
@@ -42,7 +45,10 @@ from modelyard.operations.history import (
     read_model_changes,
     refuse_shallow,
 )
+from modelyard.operations.reconcile.ahead import TOGETHER
 from modelyard.operations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 _FREEZES = {"frozen": Kind.FROZEN, "unfrozen": Kind.UNFROZEN}
 """The reasons of lines of the audit log that are about an environment."""
@@ -88,6 +94,7 @@ def _landed(workspace: Workspace, main: str, since: datetime) -> Iterator[tuple[
     entries = [entry for entry in listed if entry.at >= since]
     changes = read_model_changes(git, [entry.sha for entry in entries])
     by_model = defaultdict[str, list[tuple[LogEntry, ModelChanges]]](list)
+    others: list[Event] = []
     for entry in entries:
         pull = merges.get(entry.sha)
         branch = parse_branch(pull.branch) if pull is not None else None
@@ -97,15 +104,36 @@ def _landed(workspace: Workspace, main: str, since: datetime) -> Iterator[tuple[
             by_model[model].append((entry, found.get(model, ModelChanges())))
         # What is older than the first pull request came with the history of another repository.
         if not about and began is not None and entry.at > began:
-            yield (_other_commit(entry, pull),)
+            others.append(_other_commit(entry, pull))
+    yield tuple(others)
+    catalogs = _catalogs(workspace, main, by_model)
     for model, landed in by_model.items():
         landings = [
             make_landing(workspace, entry, merges.get(entry.sha), found, model)
             for entry, found in landed
         ]
-        needs_specs = any(each.specs or each.records for each in landings)
-        catalog = workspace.specs_of(main, model).catalog if needs_specs else Catalog()
-        yield _of(model, landing_events(model, landings, catalog))
+        yield _of(model, landing_events(model, landings, catalogs.get(model, Catalog())))
+
+
+def _catalogs(
+    workspace: Workspace,
+    main: str,
+    landed: Mapping[str, Sequence[tuple[LogEntry, ModelChanges]]],
+) -> dict[str, Catalog]:
+    """The specs of the models of which a version or a record came, some at once."""
+    names = [
+        model for model, found in landed.items() if any(e.specs or e.records for _, e in found)
+    ]
+    catalogs: dict[str, Catalog] = {}
+    for first in range(0, len(names), TOGETHER):
+        some = names[first : first + TOGETHER]
+        if len(some) > 1:
+            try:
+                workspace.read_ahead(some, GitTree(workspace.git, main))
+            except YardError as error:  # whatever it is, the model's own look says so
+                logger.info("%d models are read one by one: %s", len(some), error.message)
+        catalogs |= {name: workspace.specs_of(main, name).catalog for name in some}
+    return catalogs
 
 
 def _list_commits(git: Git, main: str, since: datetime) -> tuple[str, ...]:
@@ -168,8 +196,11 @@ def _logged(git: Git, written: tuple[Written, ...]) -> Iterator[tuple[Event, ...
     files = {path: name for path, name in newest.items() if name is not None}
     contents = git.read_many(files.values()) if files else {}
     for path, name in files.items():
+        by_model = defaultdict[str, list[Event]](list)
         for line in parse_lines(path, contents[name] or b""):
-            yield _of(line.model or None, (*command_events(line), *_freeze(line)))
+            by_model[line.model] += (*command_events(line), *_freeze(line))
+        for model, events in by_model.items():
+            yield _of(model or None, events)
 
 
 def _freeze(line: AuditLine) -> Iterator[Event]:
