@@ -57,6 +57,14 @@ def infrastructure_key(release: Release, since: datetime) -> str:
     return f"infrastructure/{where}/{since.isoformat()}"
 
 
+def release_in_trouble(incident: Incident) -> tuple[str, str, int] | None:
+    """Environment, version and attempt of the release that it is about; None if about none."""
+    kind, *rest = incident.key.split("/")
+    if kind not in {"stuck", "infrastructure"} or len(rest) < 4 or not rest[2].isdecimal():  # noqa: PLR2004 - as both keys are built
+        return None
+    return rest[0], rest[1], int(rest[2])
+
+
 def unreviewed_key(environment: str, commit: str) -> str:
     """The key of what a push brought to an environment without a pull request."""
     return f"unreviewed/{environment}/{commit[:16]}"

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.promotion.facts import ReleaseFacts, is_bad, is_own_fault
 from modelyard.domain.promotion.incidents import (
+    Incident,
     infrastructure_key,
     pushed_rule_key,
+    release_in_trouble,
     stuck_key,
     unreviewed_key,
 )
@@ -141,6 +143,20 @@ def plan_infrastructure_incidents(world: World) -> Iterator[RaiseIncident]:
                 f" fault of the version; it is tried again: {fault.why}",
                 key=infrastructure_key(release, since),
             )
+
+
+def is_over(world: World, incident: Incident) -> bool:
+    """Whether an incident about a release asks for nothing any more: it is gone, or well."""
+    named = release_in_trouble(incident)
+    if named is None or named[0] in world.unknown:
+        return False
+    environment, release = world.catalog.environments.get(named[0]), world.release(named[0])
+    if environment is None or release is None:
+        return True
+    if (release.version, release.attempt) != named[1:]:
+        return True
+    is_started = world.facts_of(environment.name).fault_since is None
+    return is_started and find_fault(world, environment, release) is None
 
 
 def find_fault(world: World, environment: Environment, release: Release) -> Fault | None:

@@ -11,7 +11,7 @@ from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.promote import Missing, release_command, why_unverified
 from modelyard.domain.promotion.pulls import PullRequest
-from modelyard.domain.promotion.rollback import find_unreviewed
+from modelyard.domain.promotion.rollback import find_unreviewed, is_over
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
@@ -140,6 +140,7 @@ def model_rows(world: World, *, refused: str | None, has_aliases: bool) -> Rows:
                 "next": f"modelyard history {world.model}",
             }
             for incident in world.model_facts.incidents
+            if not is_over(world, incident)
         ],
         "trainings": list(_trainings(world, refused)),
     }

@@ -9,8 +9,10 @@ from modelyard.domain.people import Person
 from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBack
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
+from modelyard.domain.promotion.incidents import Incident, infrastructure_key, stuck_key
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.promotion.rollback import (
+    is_over,
     plan_holds,
     plan_infrastructure_incidents,
     plan_rollbacks,
@@ -222,6 +224,48 @@ def test_what_was_not_ready_by_no_fault_of_its_own_may_be_tried_again():
         "release to restore; modelyard promote dev m v1 tries it again, "
         "modelyard rollback dev m --remove --reason ... takes it out"
     )
+
+
+def test_an_incident_about_a_release_is_over_once_that_is_well_gone_or_another_attempt():
+    sim = Simulated()
+    sim.let_run("v1")
+    sim.name(release("dev", "v1"))
+    sim.watch("dev", ready=False, aborted="not ready within 90 s")
+    (raised,) = plan_rollbacks(sim.world())
+    incident = Incident(what=raised.what, key=raised.key, at=sim.now)
+    assert not is_over(sim.world(), incident)
+
+    sim.name(release("dev", "v1", attempt=2))
+    assert is_over(sim.world(), incident)
+    assert not is_over(replace(sim.world(), unknown=frozenset({"dev"})), incident)
+    del sim.releases["dev"]
+    assert is_over(sim.world(), incident)
+
+
+def test_an_incident_about_a_held_version_is_over_once_that_is_allowed_again(sim):
+    found = release("dev", "v2")
+    incident = Incident(what="held", key=stuck_key(found, is_restored=False), at=sim.now)
+    sim.hold("v2", by="ada")
+    assert not is_over(sim.world(), incident)
+    sim.lift("v2")
+    assert is_over(sim.world(), incident)
+
+
+@pytest.mark.parametrize(
+    "key", ["contract/feed/*.csv#a/type/text", "unreviewed/dev/ab", "stuck/v1"]
+)
+def test_an_incident_about_something_else_is_never_over_by_itself(sim, key):
+    assert not is_over(sim.world(), Incident(what="look", key=key, at=sim.now))
+
+
+def test_servers_that_cannot_start_are_over_once_they_have(sim):
+    found = release("dev", "v2")
+    incident = Incident(what="no node", key=infrastructure_key(found, sim.now), at=sim.now)
+    fault = ServerFault(why="no node", blame=Blame.INFRASTRUCTURE)
+    sim.facts["dev"] = replace(sim.facts["dev"], fault=fault, fault_since=sim.now)
+    assert not is_over(sim.world(), incident)
+    sim.facts["dev"] = replace(sim.facts["dev"], fault=None, fault_since=None)
+    assert is_over(sim.world(), incident)
 
 
 def test_another_reason_for_the_same_trouble_is_not_told_again():
