@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from modelyard.commands.options import Invocation
-from modelyard.errors import EXIT_CODES, YardError
+from modelyard.errors import EXIT_CODES, YardError, named_for_people
 
 CRASHED = 1
 """Exit code of a crash, that of "could not answer": a crash must never look like a refusal."""
@@ -268,14 +268,18 @@ def _print_usage(error: click.ClickException) -> None:
     print_line(f"Error: {error.format_message()}", err=True)
 
 
-def _report_crash(error: Exception, *, debug: bool) -> None:
+def _report_crash(crash: Exception, *, debug: bool) -> None:
     if debug:
         import traceback
 
         from modelyard.commands.output.terminal import print_lines
         from modelyard.domain.harmless_text import hide_passwords
 
-        print_lines(hide_passwords("".join(traceback.format_exception(error))), err=True)
+        print_lines(hide_passwords("".join(traceback.format_exception(crash))), err=True)
+    error = named_for_people(crash)
+    if isinstance(error, YardError):
+        _print_error(error.message, hint=error.hint)
+        return
     # Some libraries raise with pages of text.
     first_line = str(error).partition("\n")[0]
     _print_error(

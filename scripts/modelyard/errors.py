@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 EXIT_CODES = (
@@ -19,6 +20,16 @@ EXIT_CODES = (
     "3 the answer is no: refused, invalid, stale or drifted"
 )
 """The one wording, of `--help` and of the README."""
+
+
+_ROOM = "make room and run it again; modelyard doctor names the disks that are nearly full"
+_RIGHTS = "let this user write there, or set another place in modelyard.yaml"
+_DISK = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _RIGHTS,
+    errno.EACCES: _RIGHTS,
+}
 
 
 class YardError(Exception):
@@ -39,6 +50,17 @@ class YardError(Exception):
 
 class CannotAnswer(YardError):  # noqa: N818 - reads as the outcome it is
     """The question could not be answered: evidence, a service or a file is missing or broken."""
+
+
+def named_for_people(error: Exception) -> Exception:
+    """The error, or what a person can do about it if a disk is full or may only be read.
+
+    Any write may meet one, so it is named where errors are printed.
+    """
+    if not isinstance(error, OSError) or error.errno not in _DISK:
+        return error
+    where = f"{error.filename}: " if error.filename else ""
+    return CannotAnswer(f"{where}{error.strerror}", hint=_DISK[error.errno])
 
 
 class LostAnswer(CannotAnswer):

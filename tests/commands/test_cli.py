@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -107,6 +108,36 @@ def test_a_crash_is_one_line_and_never_looks_like_a_no(
         "error: unexpected KeyError: 'lost\\nsecond line'\n"
         "hint: run it again with --debug to see where\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "make room and run it again"), (errno.EROFS, "let this user write there")],
+)
+def test_a_disk_that_cannot_be_written_is_no_crash(
+    command: Callable[[Callable[[], object]], None],
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    hint: str,
+):
+    def fill() -> None:
+        raise OSError(number, os.strerror(number), "state/x.json")
+
+    command(fill)
+    assert frame.main(["validate"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: state/x.json: {os.strerror(number)}\nhint: {hint}")
+
+
+def test_a_disk_that_is_full_where_no_file_is_named_is_told_too(
+    command: Callable[[Callable[[], object]], None], capsys: pytest.CaptureFixture[str]
+):
+    def flush() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    command(flush)
+    assert frame.main(["validate"]) == 1
+    assert capsys.readouterr().err.startswith("error: No space left on device\nhint: make room")
 
 
 def test_debug_shows_the_traceback_of_a_crash(

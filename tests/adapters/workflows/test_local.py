@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -733,7 +734,11 @@ def test_a_submission_that_died_half_way_is_started_by_the_next_one(
     assert workflows.wait("w-1", progress=lambda _: None).phase is Phase.SUCCEEDED
 
 
-def test_a_submitted_workflow_that_never_started_is_lost_after_a_minute(
+def disk_full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_submitted_workflow_that_never_started_is_lost_after_a_minute_also_on_a_full_disk(
     workflows, checkout, monkeypatch
 ):
     put(checkout, "one", spec(template("a", "true")))
@@ -742,9 +747,15 @@ def test_a_submitted_workflow_that_never_started_is_lost_after_a_minute(
         workflows.submit("w-1", template="one", parameters={})
     status = checkout / ".modelyard/workflows/w-1/status.json"
     os.utime(status, (time.time() - 61, time.time() - 61))
-    assert workflows.status("w-1") == WorkflowStatus(
-        name="w-1", phase=Phase.ERROR, message="lost: its process is gone"
-    )
+    lost = WorkflowStatus(name="w-1", phase=Phase.ERROR, message="lost: its process is gone")
+    before = status.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("modelyard.adapters.workflows.local.replace_file", disk_full)
+        assert workflows.status("w-1") == lost
+        assert workflows.status("w-1") == lost
+    assert status.read_bytes() == before
+    assert workflows.status("w-1") == lost
+    assert status.read_bytes() != before
 
 
 @pytest.mark.long

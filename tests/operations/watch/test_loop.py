@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextvars
+import errno
+import os
 import threading
 import time
 from dataclasses import replace
@@ -246,6 +248,20 @@ def test_a_defect_is_not_the_end_either(yard, monkeypatch, caplog):
 
     assert not running.health.is_healthy()
     assert "a pass failed" in caplog.text
+
+
+def test_a_full_disk_is_one_line_in_the_log_and_no_traceback(yard, monkeypatch, caplog):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "state.json")
+
+    monkeypatch.setattr(watch_loop, "run_pass", fill)
+    running = watcher(yard, interval=0.1)
+
+    running.run_passes_and_wait()
+
+    assert not running.health.is_healthy()
+    assert caplog.messages == ["state.json: No space left on device"]
+    assert caplog.records[0].exc_info is None
 
 
 def failing(running):

@@ -267,7 +267,8 @@ class LocalWorkflows:
                 for name, phase in state.steps.items()
             }
             lost = _State(phase=Phase.ERROR, message=_LOST, steps=steps, runner=state.runner)
-            replace_file(folder / "status.json", json.dumps(asdict(lost), indent=1).encode())
+            with suppress(OSError):  # a full disk: it is lost all the same, as the next look finds
+                replace_file(folder / "status.json", json.dumps(asdict(lost), indent=1).encode())
             return lost
 
 

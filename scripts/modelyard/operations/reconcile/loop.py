@@ -33,7 +33,7 @@ from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import Standing
 from modelyard.domain.specs.repository import ForgeKind
-from modelyard.errors import CannotAnswer, LostAnswer, Refused, YardError
+from modelyard.errors import CannotAnswer, LostAnswer, Refused, YardError, named_for_people
 from modelyard.operations.forge.deployments import keep_deployments
 from modelyard.operations.forge.status_comment import keep_status_comments
 from modelyard.operations.reconcile.apply import Report, apply_action
@@ -86,12 +86,18 @@ def raise_first(errors: Sequence[Exception]) -> None:
         raise errors[0]
 
 
-def log_error(error: Exception) -> None:
-    """Log an error that a person can act on in one line, and a defect with its traceback."""
-    if isinstance(error, YardError):
-        logger.error("%s", error.message)
+def log_error(error: Exception, *, defect: str = "unexpected") -> None:
+    """Log an error that a person can act on in one line, and a defect with its traceback.
+
+    Args:
+        error: The error.
+        defect: What is said of a defect.
+    """
+    named = named_for_people(error)
+    if isinstance(named, YardError):
+        logger.error("%s", named.message)
     else:
-        logger.error("unexpected", exc_info=error)
+        logger.error("%s", defect, exc_info=error)
 
 
 def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Report) -> int:

@@ -201,10 +201,8 @@ class Watcher:
                 resting=self.resting if self._hears_servers() else None,
                 shard=self.shard,
             )
-        except YardError as error:
-            logger.error("%s", error.message)  # noqa: TRY400 - known errors have no traceback
-        except Exception:  # the watcher survives its defects, and its health shows them
-            logger.exception("a pass failed")
+        except Exception as error:  # noqa: BLE001 - it survives defects, and its health shows them
+            log_error(error, defect="a pass failed")
         self.health.record_pass(
             seconds=time.monotonic() - before, result=result, covers_all=self.due is None
         )
@@ -255,8 +253,8 @@ class Watcher:
                 return min(self.interval, JUDGED_SECONDS)
         except YardError:
             pass  # the pass that failed has said why
-        except Exception:
-            logger.exception("cannot tell whether a release starts or is judged")
+        except Exception as error:  # noqa: BLE001 - as above
+            log_error(error, defect="cannot tell whether a release starts or is judged")
         return self.interval
 
     def _read_refs(self, *, with_pulses: bool = True) -> Refs | None:
@@ -286,10 +284,8 @@ class Watcher:
         """What changes when a workflow ends; as last read if it cannot be read now."""
         try:
             return self.workspace.services.orchestrator.pulse()
-        except YardError as error:
-            logger.warning("%s", error.message)
-        except Exception:
-            logger.exception("cannot read which workflows are over")
+        except Exception as error:  # noqa: BLE001 - as in a pass
+            log_error(error, defect="cannot read which workflows are over")
         return self.seen.get(_WORKFLOWS, "")
 
     def _read_environments(self) -> None:
