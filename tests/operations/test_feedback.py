@@ -213,6 +213,18 @@ def test_a_model_without_a_payload_log_says_where_it_looked(tmp_path):
         Place(tmp_path).deliver("request,y\nq2,1\n")
 
 
+def test_a_part_that_is_cut_off_is_named_and_the_others_count_once_it_is_moved(place, tmp_path):
+    cut = tmp_path / ".modelyard" / "payloads" / "production" / "m" / "r1-9.parquet"
+    cut.write_bytes(b"PAR1 cut off")
+
+    with pytest.raises(CannotAnswer, match=r"r1-9\.parquet") as refused:
+        place.deliver("request,y\nq3,1\n")
+
+    assert (refused.value.hint or "").startswith("move a damaged part to another folder")
+    cut.rename(tmp_path / "r1-9.parquet")
+    assert sum(place.deliver("request,y\nq3,1\n").rows.values()) == 1
+
+
 def test_labels_may_come_as_parquet_and_logs_from_anywhere(place, tmp_path):
     path = tmp_path / "labels.parquet"
     pd.DataFrame({"request": ["q3"], "y": [0.9]}).to_parquet(path)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -204,3 +206,16 @@ def test_a_model_that_was_deleted_whole_is_registered_again(registry):
     registry.register_again("gone", version="v1", artifact="sha256:a", source="/store/model")
 
     assert registry.has_version("gone", "v1")
+
+
+def test_a_database_that_cannot_be_written_is_one_error_and_no_traceback(tmp_path, capfd):
+    registry = Registry("sqlite:///mlflow.db", tmp_path)
+    registered(registry, "full", "v1")
+    capfd.readouterr()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("DROP TABLE registered_model_aliases")
+
+    with pytest.raises(CannotAnswer, match="no such table"):
+        registry.set_alias("full", alias="dev", version="v1")
+
+    assert capfd.readouterr() == ("", "")

@@ -71,6 +71,8 @@ class Registry:
             os.environ.setdefault(name, value)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
+        # It logs 80 lines of traceback for what is raised here in one, such as a full disk.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         from mlflow.tracking import MlflowClient
 
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -193,7 +195,8 @@ class Registry:
         except (MlflowException, SQLAlchemyError, JSONDecodeError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CannotAnswer(
-                f"MLflow at {self._shown}: {why}", hint="check `tracking_uri` in modelyard.yaml"
+                f"MLflow at {self._shown}: {why}",
+                hint="check `tracking_uri` in modelyard.yaml; modelyard doctor names full disks",
             ) from error
 
     @property

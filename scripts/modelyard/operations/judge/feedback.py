@@ -207,7 +207,10 @@ def _logged(folders: Sequence[Path], requests: list[str], name: str) -> pd.DataF
     try:
         table = ds.dataset(parts).to_table(columns=list(LOGGED), filter=wanted)
     except (OSError, pa.ArrowException) as error:
-        raise CannotAnswer(f"{name}: a part of the payload log cannot be read: {error}") from error
+        raise CannotAnswer(
+            f"{name}: a part of the payload log cannot be read: {error}",
+            hint="move a damaged part to another folder, and run it again: only its rows are lost",
+        ) from error
     frame: pd.DataFrame = table.to_pandas()
     frame["prediction"] = [np.atleast_1d(each).tolist() for each in frame["prediction"]]
     return frame.assign(**{ROW: frame[ROW].astype("int64")})
