@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelyard.domain.drift.causes.find import find_causes, name_causes
+from modelyard.domain.drift.causes.find import _cause_outside, find_causes, name_causes
+from modelyard.domain.drift.causes.units import find_unit
 from modelyard.domain.drift.causes.values import find_sentinel
 from modelyard.domain.drift.detection import check_in_season, check_window, count_window
-from modelyard.domain.drift.profile import in_season
+from modelyard.domain.drift.profile import NumberProfile, in_season
 from modelyard.domain.drift.profiling.build import build_profile
 from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
 from modelyard.domain.specs.interval import Interval
@@ -265,6 +266,88 @@ def test_a_sentinel_is_named_only_where_it_is_frequent_enough_and_most_of_what_i
         values = usual.copy()
         values[:sentinels], values[500 : 500 + strays] = -999.0, 2000.0 + np.arange(strays)
         assert bool(find_sentinel(temp, values, stuck=0.0)) is named
+
+
+def test_any_value_far_from_all_others_is_a_sentinel_if_some_rows_have_it(profile):
+    found = causes(profile, some(rows(3, 7), "pressure", -9900.0, 0.05))
+    assert "-9900: looks like a sentinel" in found["pressure"]
+    said = told(profile, some(rows(3, 7), "temp", 777.7, 0.02))["temp"]
+    assert "777.7: looks like a sentinel" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (str.upper, "'A' stands for 'a'"),
+        (lambda level: f" {level}\u00a0", "' a\\xa0' stands for 'a'"),
+        (lambda level: chr(ord(level) + 0xFEE0), "'\uff41' stands for 'a'"),  # wide letters
+    ],
+)
+@pytest.mark.parametrize("share", [1.0, 1 / 7])
+def test_levels_that_are_written_in_another_way_are_named(profile, change, said, share):
+    table = rows(6, 7)
+    changed = [change(level) for level in table["station"]]
+    stations = np.where(late(table, share), np.array(changed, dtype=object), table["station"])
+    table = {**table, "station": stations}
+    assert said in causes(profile, table)["station"]
+    assert said in told(profile, table)["station"]
+
+
+def test_codes_that_became_floats_are_named_and_new_levels_are_not():
+    columns, blocks = (Column(name="code", type="category"),), np.repeat(np.arange(52), 100)
+    codes = np.array([f"{n:02}" for n in range(1, 8)], dtype=object)
+    random = np.random.default_rng(1)
+    profile = build_profile({"code": codes[random.integers(0, 7, 5200)]}, columns, blocks)
+    now = random.integers(0, 7, 700)
+    floats = np.array([f"{n}.0" for n in range(1, 8)], dtype=object)[now]
+    assert "stands for '0" in causes(profile, {"code": floats})["code"]
+    new = np.array([f"{n:02}" for n in range(11, 18)], dtype=object)[now]
+    assert causes(profile, {"code": new}) == {}
+
+
+def test_a_sign_is_named_where_training_had_no_such_values_however_much_weeks_differ():
+    columns, blocks = (Column(name="wind", type="number"),), np.repeat(np.arange(52), 100)
+    random = np.random.default_rng(1)
+    levels = np.exp(random.normal(0, 0.8, 52)).repeat(100)
+    profile = build_profile({"wind": levels * random.gamma(2, 1, 5200)}, columns, blocks)
+    week = random.gamma(2, 0.4, 700)
+    checks = check_window(profile, {"wind": -week}, least_rows=500)
+    assert causes_of(profile, {"wind": -week}, checks)[0].found == "looks as if the sign was turned"
+    assert causes_of(profile, {"wind": week}, checks) == ()
+
+
+def test_columns_whose_weeks_differ_much_are_swapped_where_they_do_not_overlap():
+    columns = (Column(name="temp", type="number"), Column(name="pressure", type="number"))
+    random, blocks = np.random.default_rng(1), np.repeat(np.arange(52), 100)
+
+    def week(count):
+        rows = np.repeat(random.normal(0, 8, count), 100)
+        return {
+            "temp": 15 + rows + random.normal(0, 3, len(rows)),
+            "pressure": 1013 - rows + random.normal(0, 3, len(rows)),
+        }
+
+    profile, now = build_profile(week(52), columns, blocks), week(7)
+    found = causes(profile, {"temp": now["pressure"], "pressure": now["temp"]})
+    assert "swapped with pressure" in found["temp"]
+    assert causes(profile, {**now, "temp": now["temp"] + 1000}).get("temp") is None
+
+
+@pytest.mark.parametrize("top", [20, 30])
+def test_the_tail_of_one_unit_is_not_taken_for_another(top):
+    columns = (Column(name="wind", type="number", minimum=0, maximum=top),)
+    random, blocks = np.random.default_rng(1), np.repeat(np.arange(52), 200)
+    levels = np.exp(random.normal(0, 0.3, 52)).repeat(200)
+    profile = build_profile({"wind": levels * random.gamma(2, 2, 10400)}, columns, blocks)
+    wind = next(column for column in profile.columns if isinstance(column, NumberProfile))
+    for seed in range(6):
+        week = np.random.default_rng(seed).gamma(2, 2, 700) * 3.6
+        outside = week[week > top]
+        assert _cause_outside(wind, week, (0, top)) is None, find_unit(wind, outside, near=0.3)
+        usual = np.append(week / 3.6, week + 5000)
+        assert _cause_outside(wind, usual, (0, top)) is None
+        late_only = np.append(week / 3.6, week / 3.6 * 1000)
+        assert "x 1000" in (_cause_outside(wind, late_only, (0, top)) or "")
 
 
 def test_values_beyond_a_range_that_look_like_no_fault_have_no_cause(profile):

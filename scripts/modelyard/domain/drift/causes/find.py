@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from modelyard.domain.drift.causes.levels import find_level_cause
+from modelyard.domain.drift.causes.nearness import shape_distance
 from modelyard.domain.drift.causes.swaps import find_swaps
 from modelyard.domain.drift.causes.units import find_unit
 from modelyard.domain.drift.causes.values import find_sentinel, find_stray_sentinel
@@ -17,6 +18,8 @@ from modelyard.domain.specs.column_values import Floats, ReadColumns, plain_arra
 from modelyard.domain.specs.contract import Breach, Column
 
 _READ = 10_000  # values of a column: a cause that takes more to see is none
+_ALL_SINCE = 0.9  # of the rows since the first one with a fault have it
+_NEAR_OF_REST = 0.2  # greatest distance from the reference of the rows without it
 _NEAR_OF_DAYS = 0.3  # greatest distance from the reference of a day whose fault is undone
 _STRAYS = frozenset({"range", "level"})  # rules that a fault of values breaks
 
@@ -141,13 +144,21 @@ def _cause_outside(
 ) -> str | None:
     """What the values look like that the contract does not allow."""
     low, high = limits
-    outside = values[(values < low) | (values > high)]
+    strays = (values < low) | (values > high)
+    outside, rest = values[strays], values[~strays]
     if not len(outside):
         return None
     if sentinel := find_stray_sentinel(outside, of=len(values)):
         return sentinel
+    # Else they may be the tail of a change of all values, which is like many units.
+    is_of_some_rows = (
+        strays[int(np.argmax(strays)) :].mean() >= _ALL_SINCE
+        or shape_distance(column, rest) <= _NEAR_OF_REST
+    )
+    if not is_of_some_rows:
+        return None
     # They are mostly of a day or two, which are further from all weeks than a week is.
-    unit = find_unit(column, outside, near=_NEAR_OF_DAYS)
+    unit = find_unit(column, outside, near=_NEAR_OF_DAYS, limits=limits)
     return f"{unit}, in {len(outside) / len(values):.0%} of the values" if unit else None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,12 +16,15 @@ from modelyard.domain.drift.profile import LevelProfile
 _STUCK = 0.9  # share of a level in training that nobody calls stuck
 _LEAST_LEVEL = 0.02  # share of a level whose rows can be missing as a shard
 _SAME_MIX = 0.03  # total variation of the other levels
+_CODE = re.compile(r"0*(\d+)(?:\.0+)?")  # 7 and 07 and 7.0
 
 
 def find_level_cause(
     column: LevelProfile, seen: Mapping[str, int], block_rows: Sequence[int]
 ) -> str | None:
-    """That all rows have one level, or that one has none and the others the shares they had."""
+    """That levels are written in another way, one is stuck, or one has no rows and others have."""
+    if recoded := _recoded(column, seen):
+        return recoded
     if len(seen) != 1:
         return _missing_shard(column, seen)
     [(level, rows)] = seen.items()
@@ -30,6 +35,27 @@ def find_level_cause(
     if block_rows and rows < statistics.median(block_rows) * math.sqrt(before):
         return _missing_shard(column, seen)
     return f"all values are {level!r}: looks stuck"
+
+
+def _recoded(column: LevelProfile, seen: Mapping[str, int]) -> str | None:
+    """That most rows of new levels have levels of training in another case or with blanks."""
+    known = {_plain_level(level): level for level in column.counts}
+    new = {level: rows for level, rows in seen.items() if level not in column.counts}
+    alike = {level: rows for level, rows in new.items() if _plain_level(level) in known}
+    if not alike or 2 * sum(alike.values()) <= sum(new.values()):
+        return None
+    # Ties by name, so that the order of rows changes nothing.
+    level = min(alike, key=lambda each: (-alike[each], each))
+    return (
+        f"{level!r} stands for {known[_plain_level(level)]!r}: looks as if levels are written anew"
+    )
+
+
+def _plain_level(level: str) -> str:
+    """A level without what a change of encoding changes: its case, blanks, width and zeros."""
+    plain = " ".join(unicodedata.normalize("NFKC", level).casefold().split())
+    code = _CODE.fullmatch(plain)
+    return code[1] if code else plain
 
 
 def _missing_shard(column: LevelProfile, seen: Mapping[str, int]) -> str | None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from modelyard.domain.drift.causes.nearness import is_explained, shape_distance
+from modelyard.domain.drift.causes.nearness import (
+    distance_apart,
+    is_explained,
+    is_like_a_block,
+    shape_distance,
+)
 from modelyard.domain.drift.profile import NumberProfile
 from modelyard.domain.specs.column_values import Floats
 
@@ -16,16 +21,15 @@ def find_swaps(
     names: Sequence[str] = list(columns)
     for number, one in enumerate(names):
         for other in names[number + 1 :]:
-            pairs = [
-                (
-                    shape_distance(columns[here], windows[here]),
-                    shape_distance(columns[here], windows[there]),
-                )
-                for here, there in ((one, other), (other, one))
-            ]
-            if all(
-                is_explained(columns[here], *pair)
-                for here, pair in zip((one, other), pairs, strict=True)
-            ):
+            pairs = ((one, other), (other, one))
+            if all(_fits(columns[here], windows[here], windows[there]) for here, there in pairs):
                 yield one, f"looks as if it was swapped with {other}"
                 yield other, f"looks as if it was swapped with {one}"
+
+
+def _fits(column: NumberProfile, own: Floats, others: Floats) -> bool:
+    """Whether the other column's values look like this one's reference, and its own do not."""
+    before, after = shape_distance(column, own), shape_distance(column, others)
+    if is_explained(column, before, after):
+        return True
+    return is_like_a_block(column, distance_apart(column, own, before), after, others)

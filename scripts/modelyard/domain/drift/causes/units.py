@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from modelyard.domain.drift.causes.nearness import (
-    BLOCK_FACTOR,
+    APART,
     NEAR,
+    distance_apart,
     is_explained,
+    is_like_a_block,
     largest_of_blocks,
     mean_move,
+    relative_spread,
     shape_distance,
 )
-from modelyard.domain.drift.floors import FLOORS
 from modelyard.domain.drift.profile import NumberProfile
 from modelyard.domain.specs.column_values import Floats
 
 _MOST_MOVED = 3.0
 """Times the furthest block's distance by which a column may move without any fault."""
 
-_TIMES_OF_BLOCKS = 1.3
-"""The same where values and reference hardly overlap, and blocks of training differ much too."""
-
 _TIE, _TIE_OF_BLOCKS = 0.03, 0.3
 _LARGEST_GROWTH = 1.9
-_APART = 0.8
+_SPREAD_WEIGHT = 0.25
+_NEARLY_ALL = 0.8  # of the reference
+_LEAST = 1e-6  # of a spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +60,9 @@ _SCALES = (
     (1.852, "knots", "km/h"),
 )
 
+_TURNED = _Conversion(name="the sign was turned", factor=-1.0)
 _CONVERSIONS = (
-    _Conversion(name="the sign was turned", factor=-1.0),
+    _TURNED,
     _Conversion(name="degC became degF", factor=1.8, offset=32.0),
     _Conversion(name="degF became degC", factor=1 / 1.8, offset=-32 / 1.8),
     _Conversion(name="degC became K", factor=1.0, offset=273.15),
@@ -69,47 +72,62 @@ _CONVERSIONS = (
 )
 
 
-def find_unit(column: NumberProfile, values: Floats, *, near: float = NEAR) -> str | None:
+def find_unit(
+    column: NumberProfile,
+    values: Floats,
+    *,
+    near: float = NEAR,
+    limits: tuple[float, float] | None = None,
+) -> str | None:
     """What change of unit or sign the values look like; None if it may be something else.
 
     Args:
         column: The reference.
         values: The values.
         near: The greatest distance from the reference that undoing the change may leave.
+        limits: The contract's, if the values are those outside them: then a change is meant that
+            moves nearly all values there, and not one of which they are the tail.
     """
+    if _is_turned(column, values):
+        return f"looks as if {_TURNED.name}"
     before = shape_distance(column, values)
-    # Values on both sides of the reference are no further from it than half of them.
-    outside = (values < (column.minimum or 0.0)) | (values > (column.maximum or 0.0))
-    apart = max(before, float(outside.mean()))
+    apart = distance_apart(column, values, before)
     found = [
-        (after, mean_move(column, undone), each.name)
+        (after, mean_move(column, undone), _unlike_spread(column, undone), each.name)
         for each in _CONVERSIONS
         if _is_possible(column, each, before)
+        and (limits is None or _moves_beyond(column, each, limits))
         for undone in [(values - each.offset) / each.factor]
         for after in [shape_distance(column, undone)]
         if is_explained(column, before, after, near=near)
-        or _is_like_a_block(column, apart, after, undone)
+        or is_like_a_block(column, apart, after, undone)
     ]
-    least = min(found, default=(1.0, 0.0, ""))[0]
+    least = min(found, default=(1.0, 0.0, 0.0, ""))[0]
     if not found or _has_moved(column, values, least):
         return None
     # Factors such as 3.28 and 3.6 are near each other where a column varies much.
     if least <= NEAR:
-        ranked, tie = sorted((after, name) for after, _, name in found)[:2], _TIE
+        ranked, tie = sorted((after, name) for after, _, _, name in found)[:2], _TIE
     else:
-        ranked = sorted((after + moved, name) for after, moved, name in found)[:3]
+        ranked = sorted((after + moved + spread, name) for after, moved, spread, name in found)[:3]
         tie = _TIE_OF_BLOCKS
     likely = [name for distance, name in ranked if distance <= ranked[0][0] + tie]
     return f"looks as if {' or '.join(likely)}"
 
 
-def _is_like_a_block(column: NumberProfile, apart: float, after: float, undone: Floats) -> bool:
-    """Whether values that hardly overlapped the reference are as near as the blocks of training."""
-    if apart < max(_APART, _TIMES_OF_BLOCKS * after):
+def _is_turned(column: NumberProfile, values: Floats) -> bool:
+    """Whether a column that had no value below 0, or none above, has none but such values."""
+    low, high = column.minimum or 0.0, column.maximum or 0.0
+    if low < 0 < high or low == high == 0:
         return False
-    moved = max(FLOORS["W1"], BLOCK_FACTOR * largest_of_blocks(column, "W1"))
-    usual = BLOCK_FACTOR * largest_of_blocks(column, "KS D")
-    return after <= usual and mean_move(column, undone) <= moved
+    turned = -values if low >= 0 else values
+    known = (-values >= low) & (-values <= high)
+    return bool(turned.min() >= 0 and 2 * np.count_nonzero(turned) > len(values) and known.all())
+
+
+def _unlike_spread(column: NumberProfile, undone: Floats) -> float:
+    """How unlike the reference's the spread is, as half a logarithm."""
+    return _SPREAD_WEIGHT * abs(math.log(max(_LEAST, relative_spread(column, undone))))
 
 
 def _has_moved(column: NumberProfile, values: Floats, least: float) -> bool:
@@ -131,9 +149,16 @@ def _has_moved(column: NumberProfile, values: Floats, least: float) -> bool:
     ) and mean_move(column, back) <= largest_of_blocks(column, "W1")
 
 
+def _moves_beyond(column: NumberProfile, change: _Conversion, limits: tuple[float, float]) -> bool:
+    """Whether a change moves nearly all of the reference out of the contract's limits."""
+    moved = np.array(column.edges) * change.factor + change.offset
+    beyond = (moved < limits[0]) | (moved > limits[1])
+    return bool(np.array(column.counts[:-1])[beyond].sum() >= _NEARLY_ALL * column.known)
+
+
 def _is_possible(column: NumberProfile, change: _Conversion, before: float) -> bool:
     if column.type == "integer":
         return change.factor.is_integer()
     # Demand grows by a third or a half; only where hardly a value overlaps it must be a unit.
     small = 1 / _LARGEST_GROWTH < change.factor < _LARGEST_GROWTH and not change.offset
-    return not small or before >= _APART
+    return not small or before >= APART

@@ -16,6 +16,7 @@ _SENTINELS = frozenset(
     }
 )
 _LEAST_SENTINELS = 0.003  # of the rows of a window, beyond the reference's share
+_LEAST_STRAYS = 10  # rows with one value beyond the limits that is known to be no sentinel
 _STUCK = 0.9
 _LEAST_STUCK = 0.75  # of the rows that had other values in training
 
@@ -40,7 +41,10 @@ def find_sentinel(column: NumberProfile, values: Floats, *, stuck: float) -> str
     for level, count in zip(levels.tolist(), counts.tolist(), strict=True):
         inside = low <= level <= high
         usual = _share_at(column, level) if inside else 0.0
-        if level in _SENTINELS and count / len(values) - usual >= max(_LEAST_SENTINELS, usual):
+        far = max(low - level, level - high) > high - low > 0
+        # What all rows have is the column in another unit, or stuck.
+        stands = level in _SENTINELS or (far and 2 * count < len(values))
+        if stands and count / len(values) - usual >= max(_LEAST_SENTINELS, usual):
             rest = values[values != level]
             before, after = shape_distance(column, values), shape_distance(column, rest)
             beyond = np.count_nonzero((rest < low) | (rest > high))
@@ -51,7 +55,7 @@ def find_sentinel(column: NumberProfile, values: Floats, *, stuck: float) -> str
 
 
 def find_stray_sentinel(outside: Floats, *, of: int) -> str | None:
-    """That what the contract does not allow is one value, and is one that stands for another.
+    """That what the contract does not allow is one value, which no measurement is.
 
     Args:
         outside: The values outside the contract's limits.
@@ -59,7 +63,9 @@ def find_stray_sentinel(outside: Floats, *, of: int) -> str | None:
     """
     levels, counts = np.unique(outside, return_counts=True)
     level, count = float(levels[np.argmax(counts)]), int(counts.max())
-    if level not in _SENTINELS or count < _STUCK * len(outside):
+    if level not in _SENTINELS and not _LEAST_STRAYS <= count < of / 2:
+        return None
+    if count < _STUCK * len(outside):
         return None
     return _describe_sentinel(level, count / of)
 
