@@ -462,10 +462,13 @@ def retries(**change: Any) -> dict[str, Any]:
         ({"nodeSelector": {}}, ".nodeSelector: is not known here"),
         ({"inputs": {"artifacts": []}}, ".inputs.artifacts: is not known here"),
         ({"inputs": {"parameters": [{"name": "a", "value": "b"}]}}, ".inputs.parameters[0].value"),
-        ({"activeDeadlineSeconds": "5"}, ".activeDeadlineSeconds: \"5\" is not of type 'integer'"),
+        (
+            {"activeDeadlineSeconds": "5"},
+            '.activeDeadlineSeconds: "5" is text, not a number: write 5',
+        ),
         (retries(affinity={}), ".retryStrategy.affinity: is not known here"),
         (retries(retryPolicy="Always"), ".retryStrategy.retryPolicy: is not known here"),
-        (retries(limit="2"), ".retryStrategy.limit: \"2\" is not of type 'integer'"),
+        (retries(limit="2"), '.retryStrategy.limit: "2" is text, not a number: write 2'),
         (
             retries(backoff=BACKOFF | {"maxDuration": "1m"}),
             ".retryStrategy.backoff.maxDuration: is not known here",
