@@ -117,6 +117,10 @@ def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
         ),
         ("url.https://x:s3cret@h/.insteadof", "gh:", "git config --edit, "),
         ("http.proxy", "http://ann:s3cret@proxy:3128", "git config --edit, "),
+        ("remote.up.url", "https://gh%70_s3cret@h/n", "git remote set-url up https://h/n; "),
+        ("remote.a b.url", "https://a:s3cret@h/n", "git remote set-url 'a b' https://h/n; "),
+        ("remote.up.url", "https://ann:s3cret[@h/n", "git config --edit, "),
+        ("remote.up.url", "ext::sh -c 'curl https://ann:s3cret@h/n'", "git config --edit, "),
     ],
 )
 def test_a_password_in_an_address_of_git_s_configuration_is_found_and_never_shown(

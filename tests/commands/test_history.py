@@ -232,6 +232,29 @@ def test_of_all_models_it_reads_what_was_written_since_alone(past, monkeypatch):
     assert run(past, "history", "--since", "1m").code == 0
 
 
+@pytest.mark.parametrize("since", ["99999d", "0001-01-01", "1969-12-31"])
+def test_since_long_before_the_first_commit_it_tells_all(past, since):
+    events = answer(past, "history", "--since", since)["events"]
+
+    assert events == answer(past, "history", "--since", "400d")["events"]
+
+
+def test_a_commit_from_a_machine_with_a_wrong_clock_hides_none_before_it(past, tmp_path):
+    yard = past.copy(tmp_path / "yard")
+    before = answer(yard, "history", "--since", "400d")["events"]
+    now = yard.clock.at
+    yard.clock.at = now.replace(year=2001)
+    yard.commit({"README.md": b"Ours.\n"}, "From long ago")
+    watched(yard, "dev", ready=False)
+    yard.clock.at = now
+    yard.commit({"README.md": b"Theirs.\n"}, "From today")
+
+    events = answer(yard, "history", "--since", "400d")["events"]
+
+    assert [event["what"] for event in events if event not in before] == ["From today, by Cleo"]
+    assert [event for event in events if event in before] == before
+
+
 @pytest.mark.parametrize("since", ["yesterday", "0h", "12", "2026-13-01", "2026-11-30T08:00"])
 def test_a_time_that_is_none_is_answered_with_those_that_are(past, since):
     said = run(past, "history", "--since", since)

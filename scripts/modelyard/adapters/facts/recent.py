@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from modelyard.adapters.facts.documents import Fact, kind_of, parse_path
-from modelyard.adapters.git.names import revision_of
+from modelyard.adapters.git.names import revision_of, since_option
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.json_documents import Unreadable, parse_json, warn_left_out
 
@@ -40,9 +40,9 @@ class FactChange:
 
 
 def list_written(git: Git, commit: str, since: datetime) -> tuple[Written, ...]:
-    """What was written since then, oldest first: the walk ends with the first older commit."""
+    """What was written since then, oldest first; of what is older only the dates are read."""
     options = ("--first-parent", "--raw", "--no-abbrev", "--no-renames", "--root", "--reverse")
-    words = ("log", "-z", *options, "--format=%x01%ct", f"--since={since.isoformat()}")
+    words = ("log", "-z", *options, "--format=%x01%ct", since_option(since))
     blocks = git.run(*words, revision_of(commit)).stdout.decode("utf-8", "replace").split("\x01")
     return tuple(_rows(blocks[1:]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
 from modelyard.errors import Refused
 
@@ -50,6 +51,15 @@ def revision_of(revision: str) -> str:
     if not revision or revision.startswith("-") or re.search(r"\s", revision):
         raise Refused(f"{safe_line(revision)!r} is not the name of a commit")
     return refuse_control_characters(revision)
+
+
+def since_option(moment: datetime) -> str:
+    """The option with which `git log` leaves out what was committed before a moment.
+
+    It goes on behind an older commit: one from a machine with a wrong clock hides none before it.
+    """
+    # Git takes fewer digits for a date, and any year before 1970 for one of its own guesses.
+    return f"--since-as-filter=@{max(100_000_000, int(moment.timestamp()))}"
 
 
 def refuse_control_characters(text: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from modelyard.domain.harmless_text import hide_passwords
 from modelyard.errors import CannotAnswer
@@ -37,17 +38,25 @@ def _has_password(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return "@" in url
-    return bool(parts.password) or _TOKEN.fullmatch(parts.username or "") is not None
+    # Git decodes both before it signs in.
+    name = unquote(parts.username or "")
+    return bool(parts.password) or _TOKEN.fullmatch(name) is not None
 
 
 def _repair(key: str, value: str) -> str:
-    remote = _REMOTE.fullmatch(key)
-    if remote is None:
+    remote, address = _REMOTE.fullmatch(key), _without_user(value)
+    if remote is None or address is None:
         return "git config --edit, or with --global; keep the password in a credential helper"
-    way = "--push " if remote["what"] == "pushurl" else ""
-    return f"git remote set-url {way}{remote['name']} {_without_user(value)}"
+    way = ["--push"] if remote["what"] == "pushurl" else []
+    return shlex.join(["git", "remote", "set-url", *way, remote["name"], address])
 
 
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
+def _without_user(value: str) -> str | None:
+    """The address without who signs in; None for what is no address, or more than one."""
+    if _URL.fullmatch(value) is None:
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

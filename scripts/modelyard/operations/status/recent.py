@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from modelyard.adapters.facts.audit import is_audit_file, parse_lines
 from modelyard.adapters.facts.documents import parse_path
@@ -16,7 +16,7 @@ from modelyard.adapters.facts.recent import (
     list_written,
     read_fact_changes,
 )
-from modelyard.adapters.git.names import revision_of, safe_line
+from modelyard.adapters.git.names import revision_of, safe_line, since_option
 from modelyard.adapters.git.objects import LogEntry
 from modelyard.adapters.git.remote_refs import one_snapshot
 from modelyard.adapters.git.repository import Git
@@ -53,6 +53,9 @@ logger = logging.getLogger(__name__)
 _FREEZES = {"frozen": Kind.FROZEN, "unfrozen": Kind.UNFROZEN}
 """The reasons of lines of the audit log that are about an environment."""
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+"""No commit is older, and a year before it less some minutes may be none."""
+
 _SLACK = timedelta(minutes=10)
 """Commits so much older are read, too: Git dates to the second, and clocks differ."""
 
@@ -64,7 +67,7 @@ def read_recent(workspace: Workspace, since: datetime) -> tuple[Event, ...]:
     Raises:
         CannotAnswer: The clone is shallow.
     """
-    main = workspace.main()
+    main, since = workspace.main(), max(since, _EPOCH)
     refuse_shallow(workspace)
     with workspace.services.pulls.one_listing():
         found = [*_landed(workspace, main, since), *_of_pulls(workspace, since)]
@@ -138,7 +141,7 @@ def _catalogs(
 
 def _list_commits(git: Git, main: str, since: datetime) -> tuple[str, ...]:
     """The commits of the main branch's own history since then, oldest first."""
-    words = ("rev-list", "--first-parent", "--reverse", f"--since={since.isoformat()}")
+    words = ("rev-list", "--first-parent", "--reverse", since_option(since))
     return tuple(git.run(*words, revision_of(main)).stdout.decode().split())
 
 
