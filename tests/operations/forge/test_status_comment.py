@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +21,8 @@ from modelyard.domain.promotion.pulls import (
     Status,
     StatusState,
 )
-from modelyard.operations.forge.status_comment import status_page
+from modelyard.errors import YardError
+from modelyard.operations.forge.status_comment import keep_outcomes, status_page
 from modelyard.operations.forge.waiting import command_or_page
 from modelyard.operations.status.report import status_report
 from modelyard.operations.status.worlds import collect_worlds
@@ -215,6 +217,67 @@ def test_a_comment_on_a_pull_request_that_is_closed_waits_for_nothing_any_more(s
     assert page.startswith("**Closed at ")
     assert page.strip().endswith("UTC, without a merge.**")
     assert comments_of(stage, unseen) == []  # it never said that it waits
+
+
+@pytest.fixture
+def ended(stage):
+    """A workspace, and a person's pull request whose comment said that it waits, now closed."""
+    stage.yard.rest()
+    stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    number = stage.people.open("docs", "ann")
+    stage.yard.rest()
+    stage.people.ask("PATCH", f"/pulls/{number}", {"state": "closed"}, "ann")
+    workspace = stage.yard.workspace()
+    return workspace, workspace.services.pulls.get(number)
+
+
+@pytest.mark.long
+def test_an_outcome_that_the_forge_refuses_once_is_said_the_next_time(stage, ended):
+    workspace, pull = ended
+    stage.fake.queue(forbidden("PATCH", "/issues/comments/"))
+    keep_outcomes(workspace, [pull])
+    keep_outcomes(workspace, [pull])
+
+    (page,) = comments_of(stage, pull.number)
+    assert page.startswith("**Closed at ")
+
+
+@pytest.mark.long
+def test_an_outcome_is_not_told_of_a_pull_request_that_the_forge_still_calls_open(stage, ended):
+    workspace, pull = ended
+    stage.people.ask("PATCH", f"/pulls/{pull.number}", {"state": "open"}, "ann")
+    keep_outcomes(workspace, [pull])
+    (page,) = comments_of(stage, pull.number)
+    assert page.startswith("**This pull request is ")
+
+    stage.people.ask("PATCH", f"/pulls/{pull.number}", {"state": "closed"}, "ann")
+    keep_outcomes(workspace, [workspace.services.pulls.get(pull.number)])
+    (page,) = comments_of(stage, pull.number)
+    assert page.startswith("**Closed at ")
+
+
+@pytest.mark.long
+def test_what_a_person_merged_while_it_was_being_closed_is_told_as_merged(stage, monkeypatch):
+    stage.yard.rest()
+    head = stage.people.push("docs", {"README.md": b"A yard of ours.\n"}, "ann")
+    number = stage.people.open("docs", "ann")
+    stage.yard.rest()
+    pulls = stage.yard.workspace().services.pulls
+    comment = pulls.comment
+
+    def comment_and_be_late(*words, **named):
+        comment(*words, **named)
+        stage.people.merge(number, head, "ann")
+
+    monkeypatch.setattr(pulls, "comment", comment_and_be_late)
+    with suppress(YardError):
+        pulls.close(number, reason="no longer due")
+    (page,) = comments_of(stage, number)
+    assert page.startswith("no longer due")
+
+    stage.yard.rest()
+    (page,) = comments_of(stage, number)
+    assert page.startswith("**Merged by ann at ")
 
 
 @pytest.mark.long

@@ -70,26 +70,36 @@ def keep_status_comment(
 def keep_outcomes(workspace: Workspace, closed: Iterable[PullSummary]) -> None:
     """Say what became of each pull request that ended lately, where its comment said it waited.
 
-    Whoever merged or closed it, the comment would otherwise go on to say what it waited for.
+    Whoever merged or closed it, the comment would otherwise go on to say what it waited for, or why
+    it was about to be closed when a person merged it. What fails is tried again.
     """
     now = workspace.services.clock.now()
     for pull in closed:
         ended = pull.closed_at
         if ended is None or now - ended > _RECENT or not _has_comment(workspace, pull):
             continue
-        what = f"outcome of #{pull.number}"
-        if workspace.remember(what, str(pull.state)) == str(pull.state):
+        # One that was opened again may end again.
+        what, outcome = f"outcome of #{pull.number}", f"{pull.state} at {ended.isoformat()}"
+        if workspace.remember(what, outcome) == outcome:
             continue
         try:
             full = workspace.services.pulls.get(pull.number)
+            is_said = full.state is pull.state and _keep_outcome(workspace, full)
         except YardError as error:
             logger.warning("#%d has no new status comment: %s", pull.number, error.message)
+            is_said = False
+        if not is_said:
             workspace.remember(what, None)
-            continue
-        said = (each.body for each in full.comments if each.marker == STATUS_COMMENT)
-        # Where the tool closed it, the comment says why.
-        if any(body.startswith(_WAITS) for body in said):
-            _keep(workspace, full, outcome_page(full))
+
+
+def _keep_outcome(workspace: Workspace, pull: PullRequest) -> bool:
+    """Say what became of it, if a comment says something else; False if the forge refuses it."""
+    said = [each.body for each in pull.comments if each.marker == STATUS_COMMENT]
+    # Where the tool closed it, the comment says why.
+    is_merged = pull.state is PullState.MERGED
+    if not any(is_merged or body.startswith(_WAITS) for body in said):
+        return True
+    return _keep(workspace, pull, outcome_page(pull))
 
 
 def _has_comment(workspace: Workspace, pull: PullSummary) -> bool:
@@ -99,14 +109,17 @@ def _has_comment(workspace: Workspace, pull: PullSummary) -> bool:
     return workspace.services.repository.forge is not ForgeKind.LOCAL and not is_rollback
 
 
-def _keep(workspace: Workspace, pull: PullRequest, page: str) -> None:
+def _keep(workspace: Workspace, pull: PullRequest, page: str) -> bool:
+    """Let the comment be this page; False if the forge refuses it."""
     said = [each.body.strip() for each in pull.comments if each.marker == STATUS_COMMENT]
     if said == [page.strip()]:
-        return
+        return True
     try:
         workspace.services.pulls.comment(pull.number, body=page, marker=STATUS_COMMENT)
     except YardError as error:
         logger.warning("#%d has no new status comment: %s", pull.number, error.message)
+        return False
+    return True
 
 
 def outcome_page(pull: PullSummary) -> str:

@@ -360,6 +360,12 @@ def test_values_beyond_a_range_that_look_like_no_fault_have_no_cause(profile):
     assert told(profile, {**table, "trips": text})["trips"].startswith("column trips (type)")
 
 
+def test_numbers_that_hardly_fit_a_float_are_told_without_a_warning(profile):
+    table = rows(5, 7)
+    huge = np.where(np.arange(len(table["temp"])) % 2, 1e308, -1e308)
+    assert "found values from -1e+308 to 1e+308" in told(profile, {**table, "temp": huge})["temp"]
+
+
 DAYS = np.arange(np.datetime64("2021-01-01"), np.datetime64("2023-01-01"))
 BLOCKS = (np.arange(364) // 7).repeat(24)
 

@@ -22,6 +22,7 @@ _TIMES_OF_BLOCKS = 1.3
 APART = 0.8
 _LEAST_SPREAD = 0.15  # of the interquartile range of the reference
 
+_MOST = float(np.finfo(np.float64).max) / 2  # a hair beyond it is a number still
 _TIMES_NEARER = 3.0
 """How many times nearer a window must come by undoing the fault."""
 
@@ -32,6 +33,7 @@ def shape_distance(column: NumberProfile, values: Floats) -> float:
 
 
 def _bins(column: NumberProfile, values: Floats) -> npt.NDArray[np.int64]:
+    values = np.clip(values, -_MOST, _MOST)
     # A hair to the left: undoing a conversion moves values off the edges that they were on.
     hair = 1e-9 * np.maximum(np.abs(values), column.scale)
     bins = 1 + np.searchsorted(np.array(column.edges), values - hair, side="left")

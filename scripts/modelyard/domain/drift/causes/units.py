@@ -97,7 +97,7 @@ def find_unit(
         for each in _CONVERSIONS
         if _is_possible(column, each, before)
         and (limits is None or _moves_beyond(column, each, limits))
-        for undone in [(values - each.offset) / each.factor]
+        for undone in [_undo(each, values)]
         for after in [shape_distance(column, undone)]
         if is_explained(column, before, after, near=near)
         or is_like_a_block(column, apart, after, undone)
@@ -113,6 +113,13 @@ def find_unit(
         tie = _TIE_OF_BLOCKS
     likely = [name for distance, name in ranked if distance <= ranked[0][0] + tie]
     return f"looks as if {' or '.join(likely)}"
+
+
+def _undo(change: _Conversion, values: Floats) -> Floats:
+    """The values before a change; infinite where no number is great enough."""
+    with np.errstate(over="ignore"):
+        before: Floats = (values - change.offset) / change.factor
+    return before
 
 
 def _is_turned(column: NumberProfile, values: Floats) -> bool:
