@@ -121,7 +121,7 @@ def test_new_rows_are_accepted(checkout):
 
 def test_rows_of_a_few_categories_repeat_by_chance_and_are_accepted(checkout):
     def coins(seed: int) -> pd.DataFrame:
-        return rows(seed).assign(x=0.5, y=1.0)
+        return rows(seed).assign(x=0.5, y=[0.0, 1.0] * 50)
 
     assert refusal(checkout, coins(6), train=coins(7)) == ""
     # More than by chance: the rows of the training, among which a tenth repeat.

@@ -20,6 +20,7 @@ from modelyard.adapters.store.table_files import read_table
 from modelyard.adapters.store.table_parts import TableFile
 from modelyard.adapters.store.tables import (
     CLUSTER,
+    LABEL,
     clusters_of,
     columns_of,
     file_breaches,
@@ -70,6 +71,8 @@ def at_once(model, files, spans, cluster, *, whole_files):
         checked = rows if whole_files else within
         refuse_breaches(find_breaches(model.data.columns, columns_of(checked)), "rows")
         frame, unlabelled = with_labels(within, model)
+        if len(frame) > 1 and len(set(frame[LABEL])) == 1:
+            return "of one label"
         names = clusters_of(frame, cluster)
     except (Refused, CannotAnswer) as error:
         return error.message
@@ -90,7 +93,7 @@ def in_parts(model, files, spans, cluster, folder: Path, *, whole_files):
         rows.check(whole_files=whole_files)
         rows.write(folder / "rows.parquet")
     except (Refused, CannotAnswer) as error:
-        return error.message
+        return "of one label" if "have the label" in error.message else error.message
     return (folder / "rows.parquet").read_bytes(), rows.rows, rows.unlabelled, rows.clusters
 
 
