@@ -33,7 +33,7 @@ from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
 from modelyard.domain.canary.segments.cells import segment_grid
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_promises
-from modelyard.domain.canary.shadow.findings import PairPromise, promise_pairs
+from modelyard.domain.canary.shadow.promise import PairPromise, promise_pairs
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import Outcome, Verdict

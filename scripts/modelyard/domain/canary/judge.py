@@ -28,13 +28,9 @@ from modelyard.domain.canary.request_metrics import (
     unanswered,
 )
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_findings
-from modelyard.domain.canary.shadow.findings import (
-    STABLE_IN_ORDER,
-    PairPromise,
-    excused,
-    shadow_findings,
-)
+from modelyard.domain.canary.shadow.findings import STABLE_IN_ORDER, excused, shadow_findings
 from modelyard.domain.canary.shadow.pairs import keep_pairs_of
+from modelyard.domain.canary.shadow.promise import PairPromise
 from modelyard.domain.canary.traffic import Sample
 from modelyard.domain.specs.model import CanaryPolicy
 from modelyard.domain.verdict import LOOKS_MISSING, NOT_ASKED, Outcome, Verdict

@@ -17,7 +17,7 @@ from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.canary.prediction_shift import ExpectedPredictions, expect_predictions
 from modelyard.domain.canary.segments.cells import SEGMENT, segment_grid
 from modelyard.domain.canary.segments.findings import SegmentPromise, segment_promises
-from modelyard.domain.canary.shadow.findings import PairPromise, promise_pairs
+from modelyard.domain.canary.shadow.promise import PairPromise, promise_pairs
 from modelyard.domain.gate.gate import Scores
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment

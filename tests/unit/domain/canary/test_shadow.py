@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.segments.cells import segment_grid
-from modelyard.domain.canary.shadow.findings import (
-    LEAST_HELD_OUT,
-    promise_pairs,
-    shadow_findings,
-)
+from modelyard.domain.canary.shadow.findings import shadow_findings
 from modelyard.domain.canary.shadow.pairs import (
     FAILED,
     MOST_CLASSES,
@@ -27,6 +23,7 @@ from modelyard.domain.canary.shadow.pairs import (
     pair_name,
     parse_pair,
 )
+from modelyard.domain.canary.shadow.promise import LEAST_HELD_OUT, promise_pairs
 from modelyard.domain.canary.shift.looks import distance_by_chance
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
@@ -233,7 +230,7 @@ def test_copies_that_fail_are_unlike_and_are_said():
     verdict = judged(failing(0.3))
     assert verdict.outcome is Outcome.FAIL
     assert "of them by an error" in verdict.reason
-    assert "more have answers of stable that fewer" in verdict.reason
+    assert "more have answers of stable that too few" in verdict.reason
     assert judged(failing(0.02)).outcome is Outcome.PASS
 
 
@@ -251,7 +248,7 @@ def test_a_share_beyond_the_limit_that_may_be_chance_holds_a_pass_back():
         ({"per_look": 0}, "stable's servers have counted none"),
         ({"release": "v1-of-last-week"}, "stable's servers have counted none"),
         ({"pairs": None}, "no held-out rows were scored by both"),
-        ({"pairs": SCARCE}, "all 800 have answers of stable that fewer than 50 held-out rows had"),
+        ({"pairs": SCARCE}, "all 800 have answers of stable that too few held-out rows had"),
         (
             {"grid": grid_key(segment_grid(PERCENT))},
             "stable's servers counted 800 by another range",

@@ -14,7 +14,7 @@ from modelyard.domain.canary.counters.table import CountSeries
 from modelyard.domain.canary.error_rate import NO_EVIDENCE, Evidence, against_at_least
 from modelyard.domain.canary.prediction_grid import Grid
 from modelyard.domain.canary.request_metrics import Finding, format_share, most_of_a_look
-from modelyard.domain.canary.shadow.pairs import OTHER, counted_bin
+from modelyard.domain.canary.shadow.pairs import OTHER
 from modelyard.domain.canary.shift.looks import counts_of_trusted
 from modelyard.domain.specs.column_values import Floats
 
@@ -22,6 +22,10 @@ LEAST_KEPT = 0.5
 """Part of its held-out share that the usual answer must keep. A change of the mix moves the share:
 where two classes meet, versions differ most. It seldom halves it; another class in its place leaves
 next to nothing."""
+
+LEAST_ODDS = 0.25
+"""Part of its odds that it must keep, where that is less, as below a share of two thirds: there a
+change of the mix moves a share the most, and the most frequent answer of few rows may be chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,8 @@ class UsualClass:
     @property
     def least(self) -> float:
         """The share that is kept at least."""
-        return LEAST_KEPT * self.share
+        by_odds = LEAST_ODDS * self.share / (LEAST_ODDS * self.share + 1 - self.share)
+        return min(LEAST_KEPT * self.share, by_odds)
 
 
 def usual_class(grid: Grid, stable: int, answers: NDArray[np.intp]) -> UsualClass:
@@ -54,10 +59,9 @@ def usual_class(grid: Grid, stable: int, answers: NDArray[np.intp]) -> UsualClas
     Args:
         grid: Of classes.
         stable: The class of stable.
-        answers: The canary's on the held-out rows with that class, at least one.
+        answers: The `counted_bin` of the canary on each held-out row with that class, at least one.
     """
-    counted = [counted_bin(grid, stable, each) for each in answers.tolist()]
-    found, counts = np.unique(counted, return_counts=True)
+    found, counts = np.unique(answers, return_counts=True)
     place = int(found[counts.argmax()])
     name = "another class" if place == OTHER else grid.classes[place]
     return UsualClass(
@@ -80,8 +84,8 @@ def class_findings(
 ) -> Iterator[Finding]:
     """A finding for each class whose usual answer is not usual any more.
 
-    The null hypothesis is that beside each class the usual answer keeps `LEAST_KEPT` of its share.
-    That is tested for each class, with its part of the level (Bonferroni).
+    The null hypothesis is that beside each class the usual answer keeps the least share. That is
+    tested for each class, with its part of the level (Bonferroni).
 
     Args:
         usual: By class.

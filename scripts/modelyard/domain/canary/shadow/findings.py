@@ -4,97 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from modelyard.domain.canary.arms import Arm
 from modelyard.domain.canary.error_rate import against_at_most
-from modelyard.domain.canary.prediction_grid import Grid
-from modelyard.domain.canary.prediction_shift import grid_bins
 from modelyard.domain.canary.request_metrics import Finding, format_share, most_of_a_look
-from modelyard.domain.canary.shadow.class_order import UsualClass, class_findings, usual_class
-from modelyard.domain.canary.shadow.pairs import (
-    FAILED,
-    OTHER,
-    counted_bin,
-    grid_key,
-    is_pair_of,
-    parse_pair,
-)
+from modelyard.domain.canary.shadow.class_order import class_findings
+from modelyard.domain.canary.shadow.pairs import FAILED, is_pair_of, parse_pair
+from modelyard.domain.canary.shadow.promise import TAIL, PairPromise
 from modelyard.domain.canary.shift.looks import LEAST_TRUSTED, counts_of_trusted, looks_with
 
 STABLE_IN_ORDER = "stable's predictions as on held-out rows"
 """What is missing where stable is what keeps the canary from being judged."""
 
-LEAST_HELD_OUT = 50
-"""Held-out rows of a bin of stable that are needed for what is usual beside it: of 50 the outermost
-answers leave 4 % of new ones outside in the mean, of 100 the 2 % of `TAIL`."""
-
-TAIL = 0.02
-"""Part of the held-out rows beside a bin of stable that may be outside of what is usual there."""
-
 LEAST_PAIRS = 200
 """Pairs from which a share beyond the limit holds a pass back."""
 
-_FEW_HELD_OUT = f"answers of stable that fewer than {LEAST_HELD_OUT} held-out rows had"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairPromise:
-    """Which answers of the canary are usual beside each answer of stable.
-
-    Args:
-        usual: By bin of stable, the usual bins of the canary; None if too few held-out rows tell.
-        mixed: The share that would be unusual if the canary answered each row with the answer to
-            another, of the held-out rows beside whose bin it is known what is usual.
-        grid: The `grid_key` of these bins.
-        classes: What is most usual, of each class beside which more than one answer is usual.
-    """
-
-    usual: tuple[frozenset[int] | None, ...]
-    mixed: float
-    grid: str
-    classes: tuple[UsualClass, ...] = ()
-
-    def is_stray(self, stable: int, canary: int) -> bool | None:
-        """Whether a pair is unusual; None if it is not known what is usual."""
-        usual = self.usual[stable] if stable < len(self.usual) else None
-        return None if usual is None else canary not in usual
-
-
-def promise_pairs(champion: ArrayLike, challenger: ArrayLike, grid: Grid) -> PairPromise:
-    """What the challenger usually answers beside each answer of the champion, by held-out rows.
-
-    Beside each bin of stable at most `TAIL` of the held-out rows are strays, whatever rows come in
-    traffic: that each answer of stable has its own usual ones keeps a change of the mix from being
-    harm. No bin borrows rows of its neighbours, for their usual answers are others. Of numbers one
-    bin more at both ends is usual. Beside a bin with few rows nothing is known.
-
-    Args:
-        champion: Shape (n,), its primary output on held-out rows.
-        challenger: Shape (n,), its primary output on the same rows.
-        grid: See `segments.cells.segment_grid`.
-    """
-    before, after = (
-        grid_bins(name, values, grid)
-        for name, values in (("champion", champion), ("challenger", challenger))
-    )
-    usual: list[frozenset[int] | None] = []
-    classes: list[UsualClass] = []
-    for place in range(grid.bins):
-        answers = after[before == place]
-        found = _usual(grid, place, answers) if answers.size >= LEAST_HELD_OUT else None
-        usual.append(found)
-        if grid.classes and found is not None and len(found) > 1:
-            classes.append(usual_class(grid, place, answers))
-    return PairPromise(
-        usual=tuple(usual),
-        mixed=_mixed(usual, before, after),
-        grid=grid_key(grid),
-        classes=tuple(classes),
-    )
+_FEW_HELD_OUT = "answers of stable that too few held-out rows had"
 
 
 def shadow_findings(
@@ -127,35 +56,13 @@ def shadow_findings(
         yield Finding(text="shadow answers not judged: no held-out rows were scored by both")
         return
     pairs = _Pairs(stable, promise, release)
-    rows, strays = (counts_of_trusted(each, trusted) for each in (pairs.rows, pairs.strays))
-    if not pairs.rows[-1]:
-        yield Finding(text=f"shadow answers not judged: {_why_none(stable, pairs)}")
-        return
     if promise.classes:
         # Strays do not show one class for another where both are usual: a half of the level each.
         alpha /= 2
-    limit = min(1.0, TAIL + margin)
-    found = against_at_most(rows, strays, limit, most=most_of_a_look(math.log(1 / alpha)))
-    bad, share = found.ever_rejects(alpha), strays[-1] / max(rows[-1], 1)
-    if not bad and _are_few(pairs.rows, rows, trusted):
-        yield excused(Finding(text="shadow answers not judged"))
-        return
-    is_far = share > limit and rows[-1] >= LEAST_PAIRS
-    errors = f", {pairs.failed:.0f} of them by an error" if pairs.failed else ""
-    allowed = f"{format_share(limit)} is allowed"
-    unknown = f"; {pairs.unknown:.0f} more have {_FEW_HELD_OUT}" if pairs.unknown else ""
-    yield Finding(
-        text=f"{format_share(share)} of {rows[-1]:.0f} shadow answers are unlike those on held-out "
-        f"rows{errors}, {allowed}{unknown}{_blind(promise, limit)}",
-        bad=bad,
-        missing=f"shadow answers of which at most {format_share(limit)} differ" if is_far else None,
-        numbers={
-            "shadow_answers": rows[-1],
-            "shadow_strays": share,
-            "shadow_limit": limit,
-            "evidence_shadow": found.peak,
-        },
-    )
+    if pairs.rows[-1]:
+        yield _stray_finding(pairs, promise, margin=margin, alpha=alpha, trusted=trusted)
+    else:
+        yield Finding(text=f"shadow answers not judged: {_why_none(stable, pairs)}")
     yield from class_findings(
         promise.classes,
         stable.shadow,
@@ -170,6 +77,38 @@ def excused(found: Finding) -> Finding:
     """The finding where it is stable whose answers are not as on held-out rows."""
     text = f"{found.text}; stable does not predict as on held-out rows, so that is not the canary's"
     return replace(found, text=text, bad=False, missing=STABLE_IN_ORDER)
+
+
+def _stray_finding(
+    pairs: _Pairs,
+    promise: PairPromise,
+    *,
+    margin: float,
+    alpha: float,
+    trusted: NDArray[np.bool_] | None,
+) -> Finding:
+    rows, strays = (counts_of_trusted(each, trusted) for each in (pairs.rows, pairs.strays))
+    limit = min(1.0, TAIL + margin)
+    found = against_at_most(rows, strays, limit, most=most_of_a_look(math.log(1 / alpha)))
+    bad, share = found.ever_rejects(alpha), strays[-1] / max(rows[-1], 1)
+    if not bad and _are_few(pairs.rows, rows, trusted):
+        return excused(Finding(text="shadow answers not judged"))
+    is_far = share > limit and rows[-1] >= LEAST_PAIRS
+    errors = f", {pairs.failed:.0f} of them by an error" if pairs.failed else ""
+    allowed = f"{format_share(limit)} is allowed"
+    unknown = f"; {pairs.unknown:.0f} more have {_FEW_HELD_OUT}" if pairs.unknown else ""
+    return Finding(
+        text=f"{format_share(share)} of {rows[-1]:.0f} shadow answers are unlike those on held-out "
+        f"rows{errors}, {allowed}{unknown}{_blind(promise, limit)}",
+        bad=bad,
+        missing=f"shadow answers of which at most {format_share(limit)} differ" if is_far else None,
+        numbers={
+            "shadow_answers": rows[-1],
+            "shadow_strays": share,
+            "shadow_limit": limit,
+            "evidence_shadow": found.peak,
+        },
+    )
 
 
 def _are_few(
@@ -230,48 +169,3 @@ def _blind(promise: PairPromise, limit: float) -> str:
     if promise.mixed > limit:
         return ""
     return f"; answers of other rows would differ in {format_share(promise.mixed)}: not seen"
-
-
-def _usual(grid: Grid, place: int, answers: NDArray[np.intp]) -> frozenset[int]:
-    """The usual bins beside one of stable's, by the canary's on the rows of that bin."""
-    if not grid.classes:
-        return _interval(answers)
-    return _classes(np.array([counted_bin(grid, place, each) for each in answers.tolist()]))
-
-
-def _interval(answers: NDArray[np.intp]) -> frozenset[int]:
-    """The bins that leave `TAIL` of new rows outside in the mean, and one more at both ends."""
-    # Between neighbours of n ordered answers, and beyond the outermost, 1 / (n + 1) of new ones lie
-    # in the mean (Wilks 1942).
-    ordered = np.sort(answers)
-    cut = max(int(TAIL / 2 * (ordered.size + 1)) - 1, 0)
-    return frozenset(range(int(ordered[cut]) - 1, int(ordered[-1 - cut]) + 2))
-
-
-def _classes(answers: NDArray[np.intp]) -> frozenset[int]:
-    """The most frequent answers, until at most `TAIL` of the rows have others."""
-    found, counts = np.unique(answers, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    before = counts[order].cumsum() - counts[order]
-    return frozenset(found[order][before < (1 - TAIL) * answers.size].tolist())
-
-
-def _mixed(
-    usual: Sequence[frozenset[int] | None], before: NDArray[np.intp], after: NDArray[np.intp]
-) -> float:
-    """See `PairPromise`."""
-    held_out = np.bincount(before, minlength=len(usual)).tolist()
-    answers = (np.bincount(after, minlength=len(usual)) / max(after.size, 1)).tolist()
-    known = [
-        (rows, _share_in(bins, place, answers))
-        for place, (rows, bins) in enumerate(zip(held_out, usual, strict=True))
-        if bins is not None
-    ]
-    total = sum(rows for rows, _ in known)
-    return float(sum(rows * (1 - share) for rows, share in known) / max(total, 1))
-
-
-def _share_in(usual: frozenset[int], place: int, answers: Sequence[float]) -> float:
-    """The share of all answers that are usual beside a bin of stable."""
-    others = 1 - answers[place] if OTHER in usual else 0.0
-    return others + sum(answers[each] for each in usual if 0 <= each < len(answers))
