@@ -305,6 +305,16 @@ def test_codes_that_became_floats_are_named_and_new_levels_are_not():
     assert causes(profile, {"code": new}) == {}
 
 
+@pytest.mark.parametrize("typed", [0, 1, 9])
+def test_some_rows_in_capitals_are_no_cause_of_a_change_of_other_levels(typed):
+    columns, blocks = (Column(name="kind", type="category"),), np.repeat(np.arange(52), 100)
+    random, kinds = np.random.default_rng(1), np.array(["a", "b", "c"], dtype=object)
+    profile = build_profile({"kind": kinds[random.integers(0, 3, 5200)]}, columns, blocks)
+    now = kinds[random.choice(3, 700, p=[0.1, 0.2, 0.7])]
+    now[:typed] = "A"
+    assert causes(profile, {"kind": now}) == {}
+
+
 def test_a_sign_is_named_where_training_had_no_such_values_however_much_weeks_differ():
     columns, blocks = (Column(name="wind", type="number"),), np.repeat(np.arange(52), 100)
     random = np.random.default_rng(1)

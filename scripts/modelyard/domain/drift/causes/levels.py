@@ -6,6 +6,7 @@ import math
 import re
 import statistics
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from modelyard.domain.drift.profile import LevelProfile
 _STUCK = 0.9  # share of a level in training that nobody calls stuck
 _LEAST_LEVEL = 0.02  # share of a level whose rows can be missing as a shard
 _SAME_MIX = 0.03  # total variation of the other levels
+_NEARER = 0.5  # of the distance of a window, at most, once its levels are written as before
 _CODE = re.compile(r"0*(\d+)(?:\.0+)?")  # 7 and 07 and 7.0
 
 
@@ -38,17 +40,34 @@ def find_level_cause(
 
 
 def _recoded(column: LevelProfile, seen: Mapping[str, int]) -> str | None:
-    """That most rows of new levels have levels of training in another case or with blanks."""
+    """That most rows of new levels have levels of training in another case or with blanks.
+
+    Written as before, the rows must be far nearer the training data: in a change of other levels a
+    few rows in another case, as people type them, are no cause.
+    """
     known = {_plain_level(level): level for level in column.counts}
     new = {level: rows for level, rows in seen.items() if level not in column.counts}
     alike = {level: rows for level, rows in new.items() if _plain_level(level) in known}
     if not alike or 2 * sum(alike.values()) <= sum(new.values()):
+        return None
+    written = Counter[str]()
+    for each, rows in seen.items():
+        written[known[_plain_level(each)] if each in alike else each] += rows
+    if _distance(column, written) > _NEARER * _distance(column, seen):
         return None
     # Ties by name, so that the order of rows changes nothing.
     level = min(alike, key=lambda each: (-alike[each], each))
     return (
         f"{level!r} stands for {known[_plain_level(level)]!r}: looks as if levels are written anew"
     )
+
+
+def _distance(column: LevelProfile, seen: Mapping[str, int]) -> float:
+    levels = list(dict.fromkeys([*column.counts, *seen]))
+    reference, window = (
+        np.array([rows.get(level, 0) for level in levels]) for rows in (column.counts, seen)
+    )
+    return total_variation_distance(reference, window)
 
 
 def _plain_level(level: str) -> str:
