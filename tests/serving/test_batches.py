@@ -333,6 +333,25 @@ def test_an_exit_or_a_panic_of_a_model_fails_its_own_request_and_nothing_else(
         served(score, [3.0, 1.0, -1.0], scores=(0.03, 0.01, 0.0))
 
 
+def test_an_interrupt_that_a_model_raises_is_an_error_of_its_request_and_ctrl_c_is_none():
+    def score(values: Any) -> Any:
+        if (values < 0).any():
+            raise KeyboardInterrupt
+        return values / 100
+
+    model = served(score, [3.0, 1.0])
+
+    async def ask(*values: float) -> list[Any]:
+        asked = (model.scores(request(value)) for value in values)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    outcomes = asyncio.run(ask(1, -1, 3))
+    assert [outcomes[0].tolist(), outcomes[2].tolist()] == [[0.01], [0.03]]
+    assert str(outcomes[1]) == "the model raised KeyboardInterrupt: "
+    with pytest.raises(KeyboardInterrupt):
+        model._score([request(-1)])  # here, where signals are told
+
+
 def no_negative(values: Any) -> Any:
     if (values < 0).any():
         raise ValueError("negative")

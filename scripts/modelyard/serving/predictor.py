@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -207,9 +208,13 @@ def _run_model_code(work: Callable[..., _T], *given: Any, **options: Any) -> _T:
     """
     try:
         return work(*given, **options)
-    except (Exception, KeyboardInterrupt):
+    except Exception:
         raise
     except BaseException as error:
+        # Python raises Ctrl-C in the main thread alone, so elsewhere it is the model's.
+        is_in_main = threading.current_thread() is threading.main_thread()
+        if is_in_main and isinstance(error, KeyboardInterrupt):
+            raise
         raise RuntimeError(f"the model raised {type(error).__name__}: {error}") from error
 
 
