@@ -199,6 +199,8 @@ class _Parser:
 
     def value(self, column: str, found: ast.expr) -> float | str | bool:
         kind = self.types[column]
+        if self.shown(found) in _NULLS:
+            raise self.refuse(f"a missing value is asked for by `{column} is null`")
         if kind == "category" and isinstance(found, ast.Name):
             raise self.refuse(f"a level of {column} is in quotes: {found.id!r}")
         value = self.literal(found)
@@ -231,10 +233,12 @@ class _Parser:
     def refuse_level(self, column: str, value: str) -> None:
         known = self.levels.get(column)
         if known and value not in known:
-            near = get_close_matches(value, known, n=_NEAR) or known[:_NEAR]
+            folded = {each.casefold(): each for each in known}
+            near = [folded[each] for each in get_close_matches(value.casefold(), folded, n=_NEAR)]
+            which = "the nearest" if near else "the first"
             raise self.refuse(
-                f"{value!r} is no level of {column}; of its {len(known)} levels "
-                f"{', '.join(map(repr, near))} come nearest"
+                f"{value!r} is no level of {column}; {which} of its {len(known)} levels: "
+                f"{', '.join(map(repr, near or known[:_NEAR]))}"
             )
 
     def refuse_name(self, found: ast.expr) -> None:

@@ -85,6 +85,8 @@ def test_a_time_of_a_condition_is_in_utc_whatever_the_clock_of_the_machine():
         ("distance > 1 AND night", "invalid syntax from 'AND night' on"),
         ("distance > 1 && night", "invalid syntax from '& night' on"),
         ("origin == JFK", "a level of origin is in quotes: 'JFK'"),
+        ("origin == null", "a missing value is asked for by `origin is null`"),
+        ("distance in [1, None]", "a missing value is asked for by `distance is null`"),
         ("origin in [JFK]", "a level of origin is in quotes: 'JFK'"),
         ("(" * 300 + "distance > 1" + ")" * 90, "too many nested parentheses"),
         ("distance > 1 or " * 40 + "night", "a condition has at most 500 characters"),
@@ -147,7 +149,24 @@ def test_quarters_that_differ_late_and_a_level_of_any_name_are_slices_of_their_o
 @pytest.mark.parametrize("text", ["origin == 'JKF'", "origin in ['EWR', 'JKF']", "'JKF' != origin"])
 def test_a_level_that_the_contract_does_not_have_is_refused_with_the_nearest(text):
     types, levels = {"origin": "category"}, {"origin": ("EWR", "JFK", "LGA")}
-    with pytest.raises(Refused, match="'JKF' is no level of origin; of its 3 levels 'JFK' come"):
+    with pytest.raises(
+        Refused, match="'JKF' is no level of origin; the nearest of its 3 levels: 'JFK'"
+    ):
         parse_condition(text, types, levels)
     parse_condition(text, types)  # where no levels are known, any may occur
     parse_condition(text.replace("JKF", "LGA"), types, levels)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("jfk", "the nearest of its 4 levels: 'JFK'$"),
+        ("9", "the first of its 4 levels: 'EWR', 'JF"),
+    ],
+)
+def test_a_level_in_another_case_is_near_and_of_none_that_is_near_the_first_ones_are_named(
+    value, said
+):
+    levels = {"origin": ("EWR", "JFK", "LGA", "BOS")}
+    with pytest.raises(Refused, match=said):
+        parse_condition(f"origin == '{value}'", {"origin": "category"}, levels)
