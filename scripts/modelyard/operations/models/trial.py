@@ -6,7 +6,6 @@ on top, and with a store and a registry of its own. So the steps are those of ev
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from modelyard.adapters.clock import SystemClock
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree, WorkingTree
+from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.specs.reader import read_specs, read_valid_catalog
 from modelyard.adapters.store.artifacts import Store
@@ -128,8 +128,8 @@ def _open_yard(
 ) -> Iterator[Job]:
     """The job of a training in a yard of its own, which is gone afterwards."""
     read_specs(WorkingTree(root)).catalog.require_model(model, where=str(root))
-    with tempfile.TemporaryDirectory(prefix="modelyard-try-") as name:
-        yard = Path(name).resolve() / "yard"
+    with scratch_folder("modelyard-try-") as folder:
+        yard = folder.resolve() / "yard"
         repository = _own_settings(root, repository_of(root))
         commit = _copy_checkout(root, yard, model)
         settings = dump_spec("Repository", repository)
@@ -219,9 +219,9 @@ def _bring_champion(root: Path, job: Job) -> None:
     if champion is None:
         return
     kept = Store(repository_of(root).artifacts, root)
-    with tempfile.TemporaryDirectory(prefix="modelyard-champion-") as name:
+    with scratch_folder("modelyard-champion-") as place:
         asked = asked_signature(job.model, champion.version)
-        folder = fetch_artifact(kept, champion.artifact, Path(name) / "artifact", asked)
+        folder = fetch_artifact(kept, champion.artifact, place / "artifact", asked)
         job.store.put_model(folder, champion.artifact)
 
 
