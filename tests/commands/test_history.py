@@ -219,6 +219,8 @@ def test_a_quiet_night_is_one_sentence(past, tmp_path):
     yard = past.copy(tmp_path / "yard")
     yard.clock.wait(86_400 * 2)
     assert run(yard, "history").lines == ["nothing happened since 2026-03-02 12:05:05 UTC"]
+    lines = run(yard, "history", MODEL, "--since", "24h").lines
+    assert lines[0] == "nothing happened to m since 2026-03-02 12:05:05 UTC"
 
 
 def test_of_all_models_it_reads_what_was_written_since_alone(past, monkeypatch):

@@ -94,7 +94,7 @@ def _show_model(services: Services, model: str, since: datetime | None, output: 
     if output == "json":
         print_json(_document(model, events, story.measures, since))
     else:
-        _print_text(model, events, story.measures)
+        _print_text(model, events, story.measures, since)
 
 
 def _recent_document(events: tuple[Event, ...], since: datetime) -> dict[str, Any]:
@@ -192,7 +192,9 @@ def _failure(agreement: Agreement) -> dict[str, Any]:
     return {**asdict(agreement), **times}
 
 
-def _print_text(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> None:
+def _print_text(
+    model: str, events: tuple[Event, ...], summed: DoraMeasures, since: datetime | None
+) -> None:
     from modelyard.commands.output.formatting import clock_time, make_table
 
     rows = [
@@ -200,9 +202,11 @@ def _print_text(model: str, events: tuple[Event, ...], summed: DoraMeasures) -> 
         for event in events
     ]
     printer = make_console()
-    printer.print(
-        make_table(f"History of {model}", ("at (UTC)", "environment", "version", "event", ""), rows)
-    )
+    if rows or since is None:
+        title, columns = f"History of {model}", ("at (UTC)", "environment", "version", "event", "")
+        printer.print(make_table(title, columns, rows))
+    else:
+        print_line(f"nothing happened to {model} since {clock_time(since)} UTC")
     columns = ("version", "spec merged", "verdict", "in production", "lead time")
     printer.print(make_table("Versions", columns, [_lead(lead) for lead in summed.leads]))
     for line in _closing(summed):
