@@ -21,7 +21,12 @@ _CODE_OR_ESCAPE = re.compile(
     r"(?P<code>(?P<fence>`+)(?!`).*?(?<!`)(?P=fence)(?!`))"
     r"|\\(?P<plain>[!-/:-@\[-`{-~])|(?P<entity>&#?\w+;)"
 )
-_BEFORE_A_HOST = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*)://[^\s/'\"]*@", re.IGNORECASE)
+# Also a password with a slash or a quote, which Git repeats as a port that is none.
+_BEFORE_A_HOST = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*)://"
+    r"(?:[^\s/'\"]*@|[^\s/:@'\"\[]*:(?!\d*(?:[/?#,'\"]|$))[^\s@]{0,200}@)",
+    re.IGNORECASE,
+)
 _LINE_BREAKS = frozenset("\n\r\t\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029")
 
 

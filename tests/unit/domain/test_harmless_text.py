@@ -28,6 +28,9 @@ def test_of_long_lines_the_last_ones_are_kept():
         ("one http://a:p@ss@b/c, two ftp://a:q@d", "one http://***@b/c, two ftp://***@d"),
         ("ssh://git@b/c stays, ssh://git:s3@b/c not", "ssh://git@b/c stays, ssh://***@b/c not"),
         ("https://b/c@v1 and ann@b.org", "https://b/c@v1 and ann@b.org"),
+        ("'https://ann:s/3@b/c', https://ann:s'3@b", "'https://***@b/c', https://***@b"),
+        ("https://b:80/c@v1, 'https://b:80','c@d'", "https://b:80/c@v1, 'https://b:80','c@d'"),
+        ("https://b/c:v@1 https://[::1]:8/c@v", "https://b/c:v@1 https://[::1]:8/c@v"),
     ],
 )
 def test_an_address_is_shown_without_who_signs_in_there(text, shown):
