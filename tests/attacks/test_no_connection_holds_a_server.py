@@ -280,6 +280,50 @@ def test_the_next_request_after_a_body_that_came_late_is_answered():
     assert not transport.is_aborted
 
 
+UPGRADE = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABk")
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("asked", [UPGRADE, ("Upgrade: websocket", "Connection: upgrade"), ()])
+def test_a_request_that_asks_for_another_protocol_is_read_as_the_others(
+    asked: tuple[str, ...], size: int
+):
+    loop, transport, protocol = connected()
+    for body in (b"first", b"GET / HTTP/1.1\r\nupgrade: h2c\r\n\r\n"):
+        sent = post(body, f"content-length: {len(body)}", *asked)
+        for start in range(0, len(sent), size):
+            protocol.data_received(sent[start : start + size])
+        assert bytes(protocol.cycle.body) == body
+        assert not protocol.cycle.more_body
+        assert (b"content-length", str(len(body)).encode()) in protocol.cycle.scope["headers"]
+        answer(protocol)
+    loop.passes(HEAD_SECONDS)
+    assert transport.written.count(b"200 OK") == 2
+    assert not transport.is_aborted
+
+
+def test_many_requests_at_once_that_ask_for_another_protocol_are_all_read():
+    _, transport, protocol = connected()
+    protocol.data_received(post(b"", *UPGRADE) * 3000)
+    assert len(protocol.pipeline) == 2999
+    assert transport.written == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"CONNECT h:80 HTTP/1.1\r\nhost: h\r\n\r\n",
+        b"CONNECT \r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_a_tunnel_and_what_begins_as_http_2_are_refused(sent: bytes):
+    _, transport, protocol = connected()
+    protocol.data_received(sent)
+    assert transport.written.startswith(b"HTTP/1.1 400 ")
+    assert transport.is_closed
+
+
 def test_what_is_no_http_is_refused_and_does_not_stay():
     loop, transport, protocol = connected()
     protocol.data_received(post(b"zz\r\n", "transfer-encoding: chunked"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from typing import cast
+from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -31,6 +32,23 @@ class StoppingState(ServerState):
     is_stopping = False
 
 
+class _Parser(httptools.HttpRequestParser):
+    """Tells its protocol where the request goes on that asked for another protocol."""
+
+    def __init__(self, protocol: LimitedProtocol) -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def feed_data(self, data: Any) -> None:
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as found:
+            if not self._protocol.wants_upgrade:
+                raise
+            self._protocol.leave_out_upgrade(data[found.args[0] :])
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """HTTP whose connections are dropped when their client does not do its part in time.
 
@@ -43,6 +61,13 @@ class LimitedProtocol(HttpToolsProtocol):
     _in_head = False
     _head_bytes = 0
     _head_until = 0.0
+    _first_line = _left = b""
+    wants_upgrade = False
+    """Whether the request asks for another protocol, which a server may leave out."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.parser = _Parser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -64,6 +89,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Read on, and drop a connection whose head is too long."""
         was_in_head = self._in_head
         super().data_received(data)
+        while self._left:
+            left, self._left = self._left, b""
+            super().data_received(left)
         if was_in_head and self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -78,16 +106,37 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the clock at the last."""
         self._in_head = False
+        method = self.parser.get_method()
+        self.wants_upgrade = self.parser.should_upgrade() and method != b"CONNECT"
+        if self.wants_upgrade:
+            version = self.parser.get_http_version().encode()
+            self._first_line = b"%s %s HTTP/%s" % (method, self.url, version)
+            return
         super().on_headers_complete()
         if self._is_stopping and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Stop the clock of a body that was answered before its end."""
+        if self.wants_upgrade:
+            return
         super().on_message_complete()
         # uvicorn leaves it as it is where the answer came first.
         self.cycle.more_body = False
         self._watch_answer()
+
+    def leave_out_upgrade(self, rest: bytes) -> None:
+        """Let the request be read again as if it asked for no other protocol.
+
+        The parser takes all after such a head for the other protocol. Java's client asks for HTTP/2
+        in its first request, which may have a body.
+
+        Args:
+            rest: What came behind the head.
+        """
+        lines = [b"%s: %s" % each for each in self.headers if each[0] != b"upgrade"]
+        self.parser = _Parser(self)
+        self._left = b"\r\n".join([self._first_line, *lines, b"", rest])
 
     def on_response_complete(self) -> None:
         """Start the clock if the client has to do something yet."""
