@@ -23,12 +23,12 @@ EXIT_CODES = (
 
 
 _ROOM = "make room and run it again; modelyard doctor names the disks that are nearly full"
-_RIGHTS = "let this user write there, or set another place in modelyard.yaml"
+_RIGHTS = "there, or set another place in modelyard.yaml"
 _DISK = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EROFS: _RIGHTS,
-    errno.EACCES: _RIGHTS,
+    errno.EROFS: f"let this user write {_RIGHTS}",
+    errno.EACCES: f"let this user read and write {_RIGHTS}",
 }
 
 

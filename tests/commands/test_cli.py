@@ -112,7 +112,11 @@ def test_a_crash_is_one_line_and_never_looks_like_a_no(
 
 @pytest.mark.parametrize(
     ("number", "hint"),
-    [(errno.ENOSPC, "make room and run it again"), (errno.EROFS, "let this user write there")],
+    [
+        (errno.ENOSPC, "make room and run it again"),
+        (errno.EROFS, "let this user write there"),
+        (errno.EACCES, "let this user read and write there"),
+    ],
 )
 def test_a_disk_that_cannot_be_written_is_no_crash(
     command: Callable[[Callable[[], object]], None],
