@@ -50,7 +50,7 @@ from modelyard.domain.specs.record import Record
 from modelyard.domain.specs.version import Code, ModelVersion, Runtime, TrainingData
 
 ROWS, YEAR, FOLLOWED, CANARY = 100, 364, 728, 3
-RUNS, QUICK_RUNS = 5, 2
+RUNS, QUICK_RUNS = 40, 2
 PROMISED = 0.9
 """The promised part of models with so many proposals."""
 DAY_ONE = date(2024, 1, 1)
