@@ -155,7 +155,14 @@ class RequestMetric:
             stable=Series(totals=after[2].tolist(), hits=after[3].tolist()),
             seconds=[at - seconds[0] for at in seconds[1:]],
         )
+        if len(ranges) >= 2 * WARM_UP_LOOKS and later.excess > self.margin:
+            return False  # it is slow again and again, as one that starts anew every few minutes
         return not later.evidence(alpha)[0].ever_rejects(alpha)
+
+    @property
+    def excess(self) -> float:
+        """The canary's share of hits, less stable's."""
+        return self.canary.share - (self.stable.share if self.stable else 0.0)
 
     def _claims(self) -> tuple[str, str]:
         if self.stable is None:

@@ -303,6 +303,8 @@ def test_a_canary_that_gets_faster_in_its_first_looks_does_not_fail(start, end):
         # As slow as ever in all of the warm-up but one look.
         ([0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.97, 0.03, 0.97] * 2, 4),
         ([0.97] * 10 + [0.03] * 10, 4),
+        # As one that starts anew every eight looks, and gets faster each time.
+        ([0.97, 0.8, 0.6, 0.4, 0.03, 0.03, 0.03, 0.03] * 3, 20),
     ],
 )
 def test_a_canary_that_stays_slow_fails_within_twenty_looks(parts, look):
