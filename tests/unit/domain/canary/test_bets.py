@@ -97,6 +97,19 @@ def test_evidence_of_one_arm_alone_is_never_beyond_what_it_reaches_at_most(break
         )
 
 
+@pytest.mark.parametrize("stable", [None, "too"])
+@pytest.mark.parametrize("strays", [0, 1])
+def test_where_nothing_is_expected_and_no_radius_allowed_any_row_is_evidence(stable, strays):
+    shares = np.array([0.5, 0.5, 0.0])
+    canary = np.tile([50.0, 50.0, strays], (LOOKS, 1))
+    usual = None if stable is None else np.tile([500.0, 500.0, 0.0], (LOOKS, 1))
+    found = bets.evidence_of_bets(np.eye(3), shares, canary, usual, radius=0.0, most=2.5)
+    assert math.isfinite(found.peak)
+    assert (found.peak > 5) == bool(strays)
+    (most,) = bets.most_evidence_alone(shares, canary, (0,), radius=0.0)
+    assert math.isfinite(most)
+
+
 def test_an_arm_that_answers_as_expected_needs_no_logarithms():
     random = np.random.default_rng(1)
     shares = random.dirichlet(np.ones(BINS))

@@ -21,7 +21,7 @@ from modelyard.domain.canary.error_rate import (
 from modelyard.domain.specs.column_values import Floats
 
 STAKES = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # as parts of the greatest possible bet
-LEAST_SHARE = 1e-9  # left outside a set that is expected to hold everything
+LEAST_SHARE = 1e-9  # of what is expected nowhere, and outside of what is expected to be everything
 PRIOR_ROWS = 50  # rows distributed as held out, which stable's live rows soon outweigh
 
 FORGOTTEN = 80.0
@@ -292,8 +292,12 @@ class _Pair:
 
 
 def _greatest_bets(limits: Floats, most: Floats | float) -> Floats:
-    """Bets that no single prediction can bankrupt; 0 on a set that may hold everything."""
-    found: Floats = np.where(limits < 1, np.minimum(1 / limits, most), 0.0)
+    """Bets that no single prediction can bankrupt; 0 on a set that may hold everything.
+
+    On a set that may hold nothing no bet can lose, so a number stands for an endless one.
+    """
+    endless = np.maximum(limits, LEAST_SHARE)
+    found: Floats = np.where(limits < 1, np.minimum(1 / endless, most), 0.0)
     return found
 
 
