@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from modelyard.commands.options import Invocation
-from modelyard.errors import EXIT_CODES, YardError, named_for_people
+from modelyard.errors import EXIT_CODES, YardError, explain_disk_error
 
 CRASHED = 1
 """Exit code of a crash, that of "could not answer": a crash must never look like a refusal."""
@@ -63,7 +63,7 @@ COMMANDS: Mapping[str, Entry] = {
     "pr": Entry(target="pr:pr", help="List, show, approve and merge pull requests."),
     "status": Entry(target="status:status", help="Show which version runs where."),
     "site": Entry(target="status:site", help="Write pages of all of it for a browser."),
-    "history": Entry(target="history:history", help="Show what happened, or what to a model."),
+    "history": Entry(target="history:history", help="Show what happened, to all models or to one."),
     "gate": Entry(target="gate:gate", help="Compare a version with its champion."),
     "override": Entry(
         target="gate:override", help="Let a version pass an inconclusive gate, for a time."
@@ -276,7 +276,7 @@ def _report_crash(crash: Exception, *, debug: bool) -> None:
         from modelyard.domain.harmless_text import hide_passwords
 
         print_lines(hide_passwords("".join(traceback.format_exception(crash))), err=True)
-    error = named_for_people(crash)
+    error = explain_disk_error(crash)
     if isinstance(error, YardError):
         _print_error(error.message, hint=error.hint)
         return

@@ -52,17 +52,6 @@ class CannotAnswer(YardError):  # noqa: N818 - reads as the outcome it is
     """The question could not be answered: evidence, a service or a file is missing or broken."""
 
 
-def named_for_people(error: Exception) -> Exception:
-    """The error, or what a person can do about it if a disk is full or may only be read.
-
-    Any write may meet one, so it is named where errors are printed.
-    """
-    if not isinstance(error, OSError) or error.errno not in _DISK:
-        return error
-    where = f"{error.filename}: " if error.filename else ""
-    return CannotAnswer(f"{where}{error.strerror}", hint=_DISK[error.errno])
-
-
 class LostAnswer(CannotAnswer):
     """No answer came, or one that an earlier answer contradicts: whoever may wait asks again."""
 
@@ -99,6 +88,17 @@ class Refused(YardError):  # noqa: N818 - reads as the outcome it is
 
 class OverLimit(Refused):
     """A file is larger than a setting allows; with another setting the same file is read."""
+
+
+def explain_disk_error(error: Exception) -> Exception:
+    """The error, or what a person can do about it if a disk is full or may only be read.
+
+    Any write may meet one, so it is named where errors are printed.
+    """
+    if not isinstance(error, OSError) or error.errno not in _DISK:
+        return error
+    where = f"{error.filename}: " if error.filename else ""
+    return CannotAnswer(f"{where}{error.strerror}", hint=_DISK[error.errno])
 
 
 def join_first(texts: Iterable[str], most: int, *, between: str = ", ") -> str:

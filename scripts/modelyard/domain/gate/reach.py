@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from modelyard.domain.gate.inputs import cluster_codes, number_names
 from modelyard.domain.gate.slices import LEAST_SHARE, Names
 from modelyard.domain.specs.model import GatePolicy
+from modelyard.errors import join_first
 
 _SHOWN = 5
 
@@ -61,9 +62,8 @@ def find_undecided(
             elif one_label:
                 few.append(f"{title} ({int(rows.sum()):,} rows of one label, which have no auc)")
     if few:
-        more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
         yield (
-            f"too few for a verdict in slice {', '.join(few[:_SHOWN])}{more}; "
+            f"too few for a verdict in slice {join_first(few, _SHOWN)}; "
             f"gate.least_clusters is {least}: hold out more with `modelyard version held-out`, or "
             f"let only shown harm count there (harm_only: true)"
         )

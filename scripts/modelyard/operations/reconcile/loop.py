@@ -33,7 +33,7 @@ from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import Standing
 from modelyard.domain.specs.repository import ForgeKind
-from modelyard.errors import CannotAnswer, LostAnswer, Refused, YardError, named_for_people
+from modelyard.errors import CannotAnswer, LostAnswer, Refused, YardError, explain_disk_error
 from modelyard.operations.forge.deployments import keep_deployments
 from modelyard.operations.forge.status_comment import keep_status_comments
 from modelyard.operations.reconcile.apply import Report, apply_action
@@ -93,7 +93,7 @@ def log_error(error: Exception, *, defect: str = "unexpected") -> None:
         error: The error.
         defect: What is said of a defect.
     """
-    named = named_for_people(error)
+    named = explain_disk_error(error)
     if isinstance(named, YardError):
         logger.error("%s", named.message)
     else:
