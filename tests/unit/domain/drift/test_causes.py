@@ -455,6 +455,24 @@ def test_a_column_of_zeros_is_not_stuck_because_its_other_values_have_another_un
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (0.2, 0.05, None),
+        (0.2, 0.02, None),
+        (0.7, 0.96, None),
+        (0.05, 0.0, None),
+        (0.2, 0.0, "100% of the values are 0: looks stuck"),
+        (0.7, 1.0, "100% of the values are 1: looks stuck"),
+    ],
+)
+def test_a_number_of_two_values_is_stuck_only_where_all_rows_have_one(before, now, said):
+    columns, blocks = (Column(name="flag", type="integer"),), np.repeat(np.arange(52), 500)
+    random = np.random.default_rng(1)
+    profile = build_profile({"flag": (random.random(26_000) < before) * 1.0}, columns, blocks)
+    assert causes(profile, {"flag": (random.random(2_000) < now) * 1.0}).get("flag") == said
+
+
 def test_a_month_that_is_one_number_in_most_windows_is_not_stuck():
     days = DAYS[:364].repeat(20)
     months = (days.astype("datetime64[M]").astype(int) % 12 + 1).astype(float)

@@ -34,8 +34,12 @@ def find_sentinel(column: NumberProfile, values: Floats, *, stuck: float) -> str
     level, share = float(levels[top]), counts[top] / len(values)
     low, high = column.minimum or 0.0, column.maximum or 0.0
     usual = _share_at(column, level) if low <= level <= high else 0.0
-    # Most hours are dry, and a month is one number: then only what training never had is stuck.
-    is_stuck = share >= max(_STUCK, stuck, usual + _LEAST_STUCK * (1 - usual))
+    if {level, *column.edges} <= {low, high}:
+        # Of two values, such as 0 and 1, one becomes more frequent without being stuck.
+        is_stuck = share == 1 and usual < _STUCK
+    else:
+        # Most hours are dry, and a month is one number: only what training never had is stuck.
+        is_stuck = share >= max(_STUCK, stuck, usual + _LEAST_STUCK * (1 - usual))
     if is_stuck and column.scale > 0:
         return f"{share:.0%} of the values are {level:g}: looks stuck"
     for level, count in zip(levels.tolist(), counts.tolist(), strict=True):
