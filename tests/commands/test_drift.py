@@ -315,6 +315,10 @@ def test_what_cannot_be_answered_is_said_with_exit_code_1(yard):
             ("drift", "delays", "--until", "2025-01-01"),
             "0 rows from 2024-12-25 to 2025-01-01, but 200 are needed to compare the latest window",
         ),
+        (
+            ("drift", "delays", "--until", "2025-01-01"),
+            "hint: the feed has no row of these days: modelyard drift delays --until DATE compares",
+        ),
     ):
         done = yard.run(*words)
         assert (done.exit_code, message in done.stderr) == (1, True), done.stderr

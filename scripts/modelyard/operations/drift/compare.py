@@ -379,10 +379,14 @@ def _column_names(model: Model) -> frozenset[str]:
 
 def _where_rows_suffice(result: FeedResult) -> str:
     """What to do about a window with too few rows."""
-    if all(window.data.rows < result.model.drift.least_rows for window in result.windows):
+    earlier = f"modelyard drift {result.model.name} --until DATE compares earlier windows"
+    rows = [window.data.rows for window in result.windows]
+    if not any(rows):
+        return f"the feed has no row of these days: {earlier}"
+    if max(rows) < result.model.drift.least_rows:
         where = model_file(result.model.name)
         return f"raise drift.window_days in {where}, or lower drift.least_rows there"
-    return f"modelyard drift {result.model.name} --until DATE compares earlier windows"
+    return earlier
 
 
 def _compare_windows(
