@@ -313,7 +313,7 @@ def _latest_shift(test: PredictionTest, predictions: Histograms) -> ShiftEvidenc
 
 
 def _counts_from(predictions: Histograms, start: int) -> Histograms:
-    """What is counted from this look on."""
+    """The counts of the looks from this one on, without those of earlier looks."""
     counts = np.asarray(predictions, dtype=np.float64)
     return counts[start:] - (counts[start - 1] if start else 0)
 

@@ -82,7 +82,7 @@ def class_findings(
     least_rows: float,
     trusted: NDArray[np.bool_] | None,
 ) -> Iterator[Finding]:
-    """A finding for each class whose usual answer is not usual any more.
+    """A finding for each class beside which the usual answer has become too rare.
 
     The null hypothesis is that beside each class the usual answer keeps the least share. That is
     tested for each class, with its part of the level (Bonferroni).

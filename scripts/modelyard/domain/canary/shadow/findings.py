@@ -74,7 +74,7 @@ def shadow_findings(
 
 
 def excused(found: Finding) -> Finding:
-    """The finding where it is stable whose answers are not as on held-out rows."""
+    """The finding, but no harm of the canary, where stable answers unlike on held-out rows."""
     text = f"{found.text}; stable does not predict as on held-out rows, so that is not the canary's"
     return replace(found, text=text, bad=False, missing=STABLE_IN_ORDER)
 

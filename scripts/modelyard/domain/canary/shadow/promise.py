@@ -92,7 +92,7 @@ def _counted(grid: Grid, place: int, answers: NDArray[np.intp]) -> NDArray[np.in
 
 
 def _unseen(told: Mapping[int, NDArray[np.intp]]) -> float:
-    """The part of new rows whose class no held-out row has beside the same class of stable.
+    """The estimated share of new rows with a pair of classes that no held-out row has.
 
     It is about the part of the rows whose class is there once (Good 1953, Biometrika 40:237-264).
     Of all classes together: those in which chance left few would be selected by it.
