@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -66,13 +65,22 @@ def test_a_row_of_classes_counts_for_the_likeliest():
 
 
 @given(
-    scores=npst.arrays(np.float64, st.integers(0, 50), elements=st.floats(-1e6, 1e6)),
+    rows=st.integers(0, 400),
+    values=st.lists(
+        st.floats(-1e6, 1e6)
+        | st.sampled_from(prediction_grid(PROBABILITY).edges + prediction_grid(MINUTES).edges),
+        min_size=1,
+    ),
     output=st.sampled_from([PROBABILITY, MINUTES]),
 )
-def test_every_row_is_counted_once(scores: np.ndarray, output: Output):
-    counts = bin_counts(scores, prediction_grid(output))
-    assert len(counts) == prediction_grid(output).bins
-    assert sum(counts) == len(scores)
+def test_every_row_is_counted_in_its_bin_however_many_there_are(
+    rows: int, values: list[float], output: Output
+):
+    scores, grid = np.resize(values, rows), prediction_grid(output)
+
+    counts = bin_counts(scores, grid)
+
+    assert counts.tolist() == np.bincount(row_bins(scores, grid), minlength=grid.bins).tolist()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from modelyard.domain.canary.segments.cells import (
     segment_level,
     segment_name,
 )
-from modelyard.serving.counts.bins import array_of, row_bins
+from modelyard.serving.counts.bins import array_of, count_between, row_bins
 from modelyard.serving.counts.tallies import Tally
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class InputCells:
             if not isinstance(values, np.ndarray):  # a nullable integer is masked, not NaN
                 values = values.to_numpy(dtype=np.float64, na_value=np.nan)
             known = values[~np.isnan(values)] if nulls else values
-            cells = np.searchsorted(array_of(edges), known, side="right")
-            self._rows.add_all(first, np.bincount(cells))
+            self._rows.add_all(first, count_between(array_of(edges), known))
 
     def _count_levels(self, request: InferenceRequest) -> dict[str, int]:
         """Count the rows by cell of each category; a null is no level."""
