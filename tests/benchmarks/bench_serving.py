@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import threadpoolctl
 from closed_loop import send_load
 from served_flights import Candidate, candidates, make_artifact, sample_rows
 
@@ -36,6 +37,8 @@ CELLS = ((1, 1), (8, 1), (32, 1), (1, 1000), (8, 1000))
 """Connections and rows a request."""
 
 START_SECONDS = 300.0
+
+_TURN_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,23 +138,43 @@ def measure(server: Started, *, connections: int, rows: int, seconds: float) -> 
     return found
 
 
-def bare_model(artifact: Path, *, rounds: int) -> dict[str, float]:
-    """CPU seconds of 1,000 calls of the loaded model, on a frame that is there already."""
-    import threadpoolctl
+class BareModel:
+    """The loaded model in this process, called with a frame that is there already."""
 
-    predictor = load_predictor(artifact, artifact_digest(artifact), ("numpy.dtype",))
-    frame = sample_rows(artifact)
-    found = {}
-    with threadpoolctl.threadpool_limits(limits=1):
-        for rows, calls in ((1, 200), (1000, 50)):
-            part, spent = frame.head(rows), []
-            for _ in range(rounds):
-                before = time.process_time()
-                for _ in range(calls):
-                    predictor.answer(part)
-                spent.append(1000 * (time.process_time() - before) / calls)
-            found[f"{rows} rows"] = median(spent)
-    return found
+    def __init__(self, artifact: Path) -> None:
+        predictor = load_predictor(artifact, artifact_digest(artifact), ("numpy.dtype",))
+        self._answer, self._frame = predictor.answer, sample_rows(artifact)
+
+    def cpu_seconds(self, *, rows: int, seconds: float) -> tuple[float, int]:
+        """CPU seconds of so long a time of calls, and how many calls there were."""
+        part, calls = self._frame.head(rows), 0
+        end, before = time.perf_counter() + seconds, time.thread_time()
+        with threadpoolctl.threadpool_limits(limits=1):
+            while time.perf_counter() < end:
+                self._answer(part)
+                calls += 1
+        return time.thread_time() - before, calls
+
+
+def beside_bare(server: Started, bare: BareModel, *, rows: int, seconds: float) -> dict[str, float]:
+    """CPU seconds a 1,000 calls of the bare model and a 1,000 requests at 1 connection.
+
+    Both take turns of a fifth of a second: other machines slow this one down for seconds at a time.
+    """
+    alone, calls, requests = 0.0, 0, 0
+    before = server.cpu_seconds
+    for _ in range(max(1, round(seconds / _TURN_SECONDS))):
+        spent, made = bare.cpu_seconds(rows=rows, seconds=_TURN_SECONDS)
+        alone, calls = alone + spent, calls + made
+        request = server.candidate.request(rows)
+        load = send_load(server.port, request, connections=1, seconds=_TURN_SECONDS)
+        requests += len(load.latencies)
+    served = server.cpu_seconds - before
+    return {
+        "bare_cpu_seconds_per_1000": 1000 * alone / calls,
+        "cpu_seconds_per_1000": 1000 * served / requests,
+        "share_of_the_bare_model": alone / calls / (served / requests),
+    }
 
 
 def memory_over_time(server: Started, *, minutes: float) -> dict[str, float]:
@@ -169,7 +192,7 @@ def main(arguments: Sequence[str]) -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     artifact = make_artifact(options.cache)
     names = ["modelyard", *filter(None, options.against.split(","))]
-    results: dict[str, Any] = {"bare_cpu_seconds_per_1000": bare_model(artifact, rounds=3)}
+    bare, results = BareModel(artifact), dict[str, Any]()
     rounds: dict[tuple[str, str], list[dict[str, float]]] = {}
     with ExitStack() as stack:
         servers = [
@@ -178,6 +201,15 @@ def main(arguments: Sequence[str]) -> None:
         ]
         results["start_cpu_seconds"] = {s.candidate.name: round(s.start_cpu, 2) for s in servers}
         results["megabytes_after_load"] = {s.candidate.name: round(s.megabytes) for s in servers}
+        results["beside_the_bare_model"] = {
+            f"1 connections, {rows} rows": median_of(
+                [
+                    beside_bare(servers[0], bare, rows=rows, seconds=options.seconds)
+                    for _ in range(options.rounds)
+                ]
+            )
+            for rows in (1, 1000)
+        }
         for number in range(options.rounds):
             for connections, rows in CELLS:
                 for server in servers if number % 2 else reversed(servers):
@@ -191,6 +223,11 @@ def main(arguments: Sequence[str]) -> None:
     results["cells"] = summarize(rounds)
     json.dump(results, sys.stdout, indent=1)
     print()
+
+
+def median_of(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {key: round(median(each[key] for each in rounds), 3) for key in rounds[0]}
 
 
 def summarize(
