@@ -128,6 +128,21 @@ class Commands(click.Group):
         """Return the commands in the order of the table; click would sort them."""
         return list(self.commands)
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the arguments, or print the help; an interrupt is one line here as well."""
+        given = tuple(args)  # click takes from the list what it has read
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except KeyboardInterrupt:
+            _print_interruption(None, given)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the arguments as they were given: an interrupted command is named with them."""
         ctx.meta[_GIVEN] = tuple(args)
@@ -154,7 +169,7 @@ class Commands(click.Group):
             _stop_writing()
             ctx.exit(PIPE_CLOSED)
         except KeyboardInterrupt:
-            _print_interruption(ctx)
+            _print_interruption(ctx.invoked_subcommand, ctx.meta[_GIVEN])
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -207,8 +222,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _accept_every_character()
     try:
+        return _run_and_report(arguments)
+    except KeyboardInterrupt:  # while it said what was wrong, or while it wrote its last line
+        _print_interruption(None, arguments)
+        return INTERRUPTED
+
+
+def _run_and_report(arguments: list[str]) -> int:
+    try:
         # In standalone mode click would end the process with codes of its own.
-        code = cli.main(args=arguments, prog_name="modelyard", standalone_mode=False)
+        code = cli.main(args=list(arguments), prog_name="modelyard", standalone_mode=False)
         # A closed pipe must fail here, not when the interpreter ends.
         sys.stdout.flush()
     except click.ClickException as error:
@@ -246,15 +269,14 @@ def _print_error(message: str, *, hint: str | None = None) -> None:
         print_line(f"hint: {hide_passwords(hint)}", err=True)
 
 
-def _print_interruption(ctx: click.Context) -> None:
+def _print_interruption(command: str | None, given: Sequence[str]) -> None:
     from modelyard.commands.output.interrupted import describe_interruption
     from modelyard.commands.output.terminal import print_line
     from modelyard.domain.harmless_text import hide_passwords
 
     if sys.stderr.isatty():
         print_line(err=True)  # after the ^C of the terminal
-    said = describe_interruption(ctx.invoked_subcommand, ctx.meta[_GIVEN])
-    print_line(hide_passwords(said), err=True)
+    print_line(hide_passwords(describe_interruption(command, given)), err=True)
 
 
 def _print_usage(error: click.ClickException) -> None:
