@@ -117,4 +117,16 @@ def test_a_packed_body_is_read_like_any_other_or_refused(server: Running):
     assert answer.json()["outputs"] == server.infer(content=body).json()["outputs"]
     for broken in (b"", body, whole[:-1], whole + b"x", whole + whole, whole[:20]):
         assert server.infer(content=broken, headers=packed).status_code == 400
-    assert server.infer(content=whole, headers={"content-encoding": "br"}).status_code == 415
+    for other in ("br", "deflate", "x-compress", "gzip, gzip", "xgzip"):
+        assert server.infer(content=whole, headers={"content-encoding": other}).status_code == 415
+
+
+@pytest.mark.parametrize("name", ["x-gzip", "X-GZip", "GZIP"])
+def test_gzip_is_read_under_its_old_name_and_in_any_case(server: Running, name: str):
+    body = json.dumps(request()).encode()
+
+    answer = server.infer(content=gzip.compress(body), headers={"content-encoding": name})
+
+    assert answer.json()["outputs"] == server.infer(content=body).json()["outputs"]
+    # Not packed, although the header says so.
+    assert server.infer(content=body, headers={"content-encoding": name}).status_code == 400
