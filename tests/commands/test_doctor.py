@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import sqlite3
 import stat
@@ -21,11 +22,14 @@ from modelyard.cli import cli
 from modelyard.domain.promotion.facts import TrainingFacts
 from modelyard.domain.specs.repository import WorkflowsKind
 from modelyard.errors import CannotAnswer, Refused
-from modelyard.operations.doctor.address_checks import no_address_has_a_password
 from modelyard.operations.doctor.checks import CHECKS, HOSTED_ONLY, LEAST_GIT
 from modelyard.operations.doctor.machine_checks import (
     the_signing_key_is_out_of_reach,
     trainers_are_closed_in,
+)
+from modelyard.operations.doctor.password_checks import (
+    nobody_else_may_read_saved_passwords,
+    the_configuration_of_git_has_no_password,
 )
 from modelyard.operations.doctor.runner import Checkout, Finding, State, run_doctor
 from operations.yard import MODEL, manifests, release_file, spec_file
@@ -42,6 +46,7 @@ WORKFLOW = "environments/platform/manifests/workflows/train-and-evaluate.yaml"
 
 ROOM = "the disks have room"
 
+EDIT = "git config --file .git/config --edit; "
 COUNT = len(CHECKS) - len(HOSTED_ONLY) - 2  # no Airflow, no preloaded process
 
 
@@ -115,12 +120,23 @@ def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
             "https://ghp_s3cret@h:8443/n",
             "git remote set-url --push up https://h:8443/n; ",
         ),
-        ("url.https://x:s3cret@h/.insteadof", "gh:", "git config --edit, "),
-        ("http.proxy", "http://ann:s3cret@proxy:3128", "git config --edit, "),
+        ("url.https://x:s3cret@h/.insteadof", "gh:", EDIT),
+        ("http.proxy", "http://ann:s3cret@proxy:3128", EDIT),
         ("remote.up.url", "https://gh%70_s3cret@h/n", "git remote set-url up https://h/n; "),
         ("remote.a b.url", "https://a:s3cret@h/n", "git remote set-url 'a b' https://h/n; "),
-        ("remote.up.url", "https://ann:s3cret[@h/n", "git config --edit, "),
-        ("remote.up.url", "ext::sh -c 'curl https://ann:s3cret@h/n'", "git config --edit, "),
+        ("remote.up.url", "https://ann:s3cret[@h/n", "git remote set-url up https://h/n; "),
+        ("remote.up.url", "https://ann:s3/cret@h/n", "git remote set-url up https://h/n; "),
+        ("remote.up.url", "https://ann:s3/s3cret@s3cret@h/n", "git remote set-url up https://h/n"),
+        ("remote.up.url", "https://h/n?access_token=s3cret", "git remote set-url up https://h/n; "),
+        (
+            "remote.up.url",
+            "https://h/n?a=1&Private_Token=s3cret&b=2",
+            "git remote set-url up 'https://h/n?a=1&b=2'; ",
+        ),
+        ("url.https://h/n?token=s3cret&p=.insteadof", "gh:", EDIT),
+        ("url.https://x:a/s3cret@h/.pushinsteadof", "gh:", EDIT),
+        ("submodule.data.url", "https://ann:s3cret@h/n", EDIT),
+        ("remote.up.url", "ext::sh -c 'curl https://ann:s3cret@h/n'", EDIT),
     ],
 )
 def test_a_password_in_an_address_of_git_s_configuration_is_found_and_never_shown(
@@ -130,14 +146,111 @@ def test_a_password_in_an_address_of_git_s_configuration_is_found_and_never_show
     checkout = Checkout(tmp_path, lambda: pytest.fail("needs no settings"))
     for name, url in (("ssh", "ssh://git@h/n"), ("ann", "https://ann@h/n"), ("here", "/a@b:c")):
         checkout.git.run("remote", "add", name, url)
-    assert list(no_address_has_a_password(checkout)) == []
+    checkout.git.run("remote", "add", "paged", "https://h/n?page=2&tokens=3#token")
+    assert list(the_configuration_of_git_has_no_password(checkout)) == []
 
     checkout.git.run("config", key, value)
-    (found,) = no_address_has_a_password(checkout)
+    (found,) = the_configuration_of_git_has_no_password(checkout)
 
-    assert "s3cret" not in f"{found}"
+    assert "s3" not in f"{found}"
     assert found.fix is not None
     assert found.fix.startswith(mend)
+
+
+@pytest.mark.parametrize("scope", ["--local", "--worktree", "--global"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("http.extraheader", "Authorization: Basic s3cret"),
+        ("http.https://h/.extraheader", "AUTHORIZATION:bearer s3cret"),
+        ("http.https://h/.extraheader", "PRIVATE-TOKEN: s3cret"),
+        ("http.extraheader", "Cookie: s3cret"),
+    ],
+)
+def test_a_header_that_signs_in_is_found_in_each_file_and_never_shown(
+    tmp_path, monkeypatch, scope, key, value
+):
+    checkout = empty_checkout(tmp_path, monkeypatch)
+    checkout.git.run("config", "extensions.worktreeConfig", "true")
+    checkout.git.run("config", "http.https://other/.extraHeader", "X-Trace: 1")
+    assert list(the_configuration_of_git_has_no_password(checkout)) == []
+
+    checkout.git.run("config", scope, "--add", key, value)
+    (found,) = the_configuration_of_git_has_no_password(checkout)
+
+    assert "s3cret" not in f"{found}"
+    command, _, _ = (found.fix or "").partition(", and")
+    subprocess.run(shlex.split(command), cwd=checkout.root, check=True)
+    assert list(the_configuration_of_git_has_no_password(checkout)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("!f() { echo username=ann; echo password=s3cret; }; f", 1),
+        ("!printf 'username=ann\\npassword=s3cret\\n'", 1),
+        ('!f() { echo username=x; echo "password=$TOKEN"; }; f', 0),
+        ("!f() { printf 'password=%s' \"$TOKEN\"; }; f", 0),
+        ("osxkeychain", 0),
+    ],
+)
+def test_a_helper_that_is_a_command_with_a_password_is_found(tmp_path, monkeypatch, value, found):
+    checkout = empty_checkout(tmp_path, monkeypatch)
+    checkout.git.run("config", "credential.https://h.helper", value)
+
+    told = list(the_configuration_of_git_has_no_password(checkout))
+
+    assert len(told) == found
+    assert "s3cret" not in f"{told}"
+
+
+def test_of_several_addresses_of_a_remote_no_command_replaces_the_first(tmp_path, monkeypatch):
+    checkout = empty_checkout(tmp_path, monkeypatch)
+    checkout.git.run("remote", "add", "up", "https://h/first")
+    checkout.git.run("remote", "set-url", "--add", "up", "https://ann:s3cret@h/second")
+
+    (found,) = the_configuration_of_git_has_no_password(checkout)
+
+    assert (found.fix or "").startswith("git config --file .git/config --edit; ")
+
+
+@pytest.mark.parametrize(
+    ("helper", "file"),
+    [
+        ("store", ".git-credentials"),
+        ("store", ".config/git/credentials"),
+        ("store --file ~/mine", "mine"),
+        ('store --file="$HOME/my own"', "my own"),
+        ("!git credential-store --file=~/mine", "mine"),
+        ("/usr/lib/git-core/git-credential-store --file ~/mine", "mine"),
+        (None, ".netrc"),
+    ],
+)
+def test_a_file_of_passwords_that_others_may_open_is_found(tmp_path, monkeypatch, helper, file):
+    checkout = empty_checkout(tmp_path, monkeypatch)
+    if helper is not None:
+        checkout.git.run("config", "--global", "credential.https://h.helper", helper)
+    assert list(nobody_else_may_read_saved_passwords(checkout)) == []
+    kept = Path.home() / file
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("https://ann:s3cret@h\n")
+    kept.chmod(0o640)
+
+    (found,) = nobody_else_may_read_saved_passwords(checkout)
+
+    assert found.what == f"{kept} has passwords and the mode 640: others than you may open it"
+    command, _, _ = (found.fix or "").partition(";")
+    subprocess.run(shlex.split(command), check=True)
+    assert list(nobody_else_may_read_saved_passwords(checkout)) == []
+
+
+def empty_checkout(folder, monkeypatch):
+    for variable in ("GIT_CONFIG_GLOBAL", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    (folder / "home").mkdir()
+    subprocess.run(["git", "init", "-q", str(folder / "yard")], check=True)
+    return Checkout(folder / "yard", lambda: pytest.fail("needs no settings"))
 
 
 @pytest.mark.long
@@ -220,7 +333,8 @@ def test_what_needs_the_settings_is_skipped_and_says_so(yard):
     assert [check for check, state in states.items() if state == "well"] == [
         "git merges without a checkout",
         "git knows your name",
-        "no address has a password",
+        "the configuration of git has no password",
+        "nobody else may read saved passwords",
         "trainers are closed in",
     ]
     skipped = [each for each in told["checks"] if each["state"] == "skipped"]

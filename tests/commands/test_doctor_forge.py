@@ -48,7 +48,7 @@ def wrong(root):
         each["check"]: (each["found"], each["mend"])
         for each in said["checks"]
         if each["state"] == "wrong"
-        and re.search("forge|account|credentials|address", each["check"])
+        and re.search("forge|account|credentials|password", each["check"])
     }
 
 
@@ -67,9 +67,10 @@ def test_a_token_in_the_remote_s_address_is_found_and_never_shown(yard, fake_git
     Git(yard).run("remote", "set-url", "origin", fake_github.git_url(token))
     done = CliRunner().invoke(cli, ["--root", str(yard), "-vv", "doctor", "--output", "json"])
 
-    (found, mend) = wrong(yard)["no address has a password"]
+    (found, mend) = wrong(yard)["the configuration of git has no password"]
 
-    assert found == ["git config remote.origin.url has a password or a token in its address"]
+    key = "git config remote.origin.url of .git/config"
+    assert found == [f"{key} has a password or a token in its address"]
     assert mend.startswith(f"git remote set-url origin {fake_github.git_url()}; then revoke it")
     assert token not in done.output
 

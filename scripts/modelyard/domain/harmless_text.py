@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html import unescape
 
 LONGEST_LINE = 2_000
@@ -23,8 +24,15 @@ _CODE_OR_ESCAPE = re.compile(
 )
 # Also a password with a slash or a quote, which Git repeats as a port that is none.
 _BEFORE_A_HOST = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*)://"
-    r"(?:[^\s/'\"]*@|[^\s/:@'\"\[]*:(?!\d*(?:[/?#,'\"]|$))[^\s@]{0,200}@)",
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*)://(?P<who>"
+    r"[^\s/'\"]*@|[^\s/:@'\"\[]*:(?!\d*(?:[/?#,'\"]|$))[^\s@]{0,200}@(?:[^\s/@'\"]*@)*)",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"]+", re.IGNORECASE)
+# What forges and stores take in place of a password.
+_PARAMETER = re.compile(
+    r"(?<=[?&;#])(?P<name>[\w.-]*(?:token|password|passwd|secret|api[-_]?key|signature)|sig|pwd)"
+    r"=(?P<value>[^&;#]+)",
     re.IGNORECASE,
 )
 _LINE_BREAKS = frozenset("\n\r\t\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029")
@@ -41,16 +49,40 @@ def harmless_line(text: str) -> str:
 def hide_passwords(text: str) -> str:
     """The text, whose addresses have `***` for whoever signs in there; SSH's user names stay.
 
-    In an address of the web a token may be the user name itself.
+    In an address of the web a token may be the user name itself, or a parameter.
     """
     if "://" not in text:
         return text
 
     def hidden(found: re.Match[str]) -> str:
-        is_name = "ssh" in found["scheme"].lower() and ":" not in found[0].partition("://")[2]
+        is_name = "ssh" in found["scheme"].lower() and ":" not in found["who"]
         return found[0] if is_name else f"{found['scheme']}://***@"
 
-    return _BEFORE_A_HOST.sub(hidden, text)
+    def without_parameters(found: re.Match[str]) -> str:
+        return _PARAMETER.sub(r"\g<name>=***", found[0])
+
+    return _ADDRESS.sub(without_parameters, _BEFORE_A_HOST.sub(hidden, text))
+
+
+def find_passwords(text: str) -> Iterator[tuple[str, str]]:
+    """Who signs in by each address of a text, with the password, if there is one.
+
+    Of a parameter such as `access_token` it is the name and the value.
+    """
+    for found in _BEFORE_A_HOST.finditer(text):
+        name, _, password = found["who"].removesuffix("@").partition(":")
+        yield name, password
+    for address in _ADDRESS.findall(text):
+        for parameter in _PARAMETER.finditer(address):
+            yield parameter["name"], parameter["value"]
+
+
+def remove_passwords(address: str) -> str:
+    """The address without who signs in, and without the parameters that are passwords."""
+    address = _BEFORE_A_HOST.sub(r"\g<scheme>://", address)
+    address, mark, parameters = address.partition("?")
+    kept = [each for each in parameters.split("&") if not _PARAMETER.match(f"?{each}", 1)]
+    return address + mark * bool(kept) + "&".join(kept)
 
 
 def last_lines(text: str, lines: int) -> str:

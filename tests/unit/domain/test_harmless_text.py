@@ -30,6 +30,12 @@ def test_of_long_lines_the_last_ones_are_kept():
         ("https://b/c@v1 and ann@b.org", "https://b/c@v1 and ann@b.org"),
         ("'https://ann:s/3@b/c', https://ann:s'3@b", "'https://***@b/c', https://***@b"),
         ("https://b:80/c@v1, 'https://b:80','c@d'", "https://b:80/c@v1, 'https://b:80','c@d'"),
+        ("https://ann:s/3@q@b/c@v1", "https://***@b/c@v1"),
+        ("'https://b/c?token=s3' fails", "'https://b/c?token=***' fails"),
+        ("https://b?a=1&Access_Token=s3&b=2", "https://b?a=1&Access_Token=***&b=2"),
+        ("https://b?x=1#private_token=s3", "https://b?x=1#private_token=***"),
+        ("s3 https://b?X-Amz-Signature=s3", "s3 https://b?X-Amz-Signature=***"),
+        ("https://b?tokens=3&page=2, f(x?token=1)", "https://b?tokens=3&page=2, f(x?token=1)"),
         ("https://b/c:v@1 https://[::1]:8/c@v", "https://b/c:v@1 https://[::1]:8/c@v"),
     ],
 )

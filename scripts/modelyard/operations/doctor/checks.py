@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 from modelyard.adapters.processes.fork_client import PRELOADED
 from modelyard.domain.server_fault import Blame
 from modelyard.errors import YardError
-from modelyard.operations.doctor.address_checks import no_address_has_a_password
 from modelyard.operations.doctor.fact_checks import (
     facts_are_in_one_place,
     the_facts_are_readable,
@@ -34,6 +33,10 @@ from modelyard.operations.doctor.machine_checks import (
     the_disks_have_room,
     the_signing_key_is_out_of_reach,
     trainers_are_closed_in,
+)
+from modelyard.operations.doctor.password_checks import (
+    nobody_else_may_read_saved_passwords,
+    the_configuration_of_git_has_no_password,
 )
 from modelyard.operations.doctor.runner import Check, Checkout, Finding
 from modelyard.operations.doctor.workflow_checks import (
@@ -346,7 +349,8 @@ _STORE = (*_FORGE, the_artifact_store_is_writable)
 CHECKS: Mapping[Check, tuple[Check, ...]] = {
     git_merges_without_a_checkout: (),
     git_knows_your_name: (),
-    no_address_has_a_password: (),
+    the_configuration_of_git_has_no_password: (),
+    nobody_else_may_read_saved_passwords: (),
     the_settings_are_valid: (),
     the_preloaded_process_listens: (),
     trainers_are_closed_in: (),
