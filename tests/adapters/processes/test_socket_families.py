@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from modelyard.adapters.isolation.call_filter import INET, INET6, NETLINK, UNIX
 from modelyard.adapters.isolation.confinement import Means, Reach, socket_families
-from modelyard.adapters.isolation.socket_filter import INET, INET6, NETLINK, UNIX
 
 NETWORK = [INET, INET6, NETLINK]
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.adapters.isolation.call_filter import INET, INET6, NETLINK, UNIX, restrict_calls
 from modelyard.adapters.isolation.landlock import (
     LEAST_ABI,
     SIGNALS_ABI,
@@ -18,7 +19,6 @@ from modelyard.adapters.isolation.landlock import (
     restrict_process,
 )
 from modelyard.adapters.isolation.namespaces import enter_closed_root, enter_user_namespace
-from modelyard.adapters.isolation.socket_filter import INET, INET6, NETLINK, UNIX, restrict_sockets
 from modelyard.adapters.isolation.system_calls import (
     PR_SET_NO_NEW_PRIVS,
     drop_capabilities,
@@ -95,7 +95,7 @@ class Means:
             return ()
         if not self.abi:
             return ("read and change what its user may", "signal this user's processes")
-        found = ["change modes and owners of this user's files", "use shared memory by name"]
+        found = ["use shared memory by name"]
         if self.abi < SIGNALS_ABI:
             found.append("signal this user's processes")
         if self.abi < TCP_ABI:
@@ -158,7 +158,11 @@ def confine_process(reach: Reach, means: Means, *, has_socket: bool = False) -> 
             writable=(*reach.writable, *_devices(), _SHARED_MEMORY),
             ports=reach.ports,
         )
-    restrict_sockets(socket_families(reach, means), may_connect=not has_socket)
+    restrict_calls(
+        socket_families(reach, means),
+        may_connect=not has_socket,
+        sees_others=not means.namespaces,  # Landlock has no rule about modes and limits
+    )
 
 
 def socket_families(reach: Reach, means: Means) -> list[int]:

@@ -74,7 +74,9 @@ def enter_closed_root(
     shared = root.make_folder("/dev/shm")  # noqa: S108 - a new one of its own
     _mount("tmpfs", shared, "tmpfs", _NO_SUID | _NO_DEVICES, f"mode=1777,size={shared_memory}")
     processes = root.make_folder("/proc")
-    _mount("proc", processes, "proc", _NO_SUID | _NO_DEVICES | _NO_PROGRAMS)
+    # Settings of the kernel are in it too, and those of the machine belong to root: also to a root
+    # that has no capabilities and sees nothing else.
+    _mount("proc", processes, "proc", _READ_ONLY | _NO_SUID | _NO_DEVICES | _NO_PROGRAMS)
     _set_attributes(str(place), _READ_ONLY, 0)
     _pivot(place)
 
