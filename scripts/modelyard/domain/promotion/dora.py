@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 
 from modelyard.domain.promotion.timeline import Event, Kind
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.verdict import Outcome
+
+RETIRED_WITHIN = timedelta(days=7)
+"""For a model to leave every environment. A removal is merged at once, so a retirement takes
+minutes; what stays for longer was not given up when the first release was taken out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +153,7 @@ def find_retirements(events: Iterable[Event]) -> tuple[Event, ...]:
     """The removals by which a model left every environment, of releases that nothing had failed.
 
     A person then took the whole model out: that is the end of a delivery, and no failure of one.
+    Nothing in Git says so but the removals themselves, so they belong together by their times.
     """
     pinned: set[str | None] = set()
     bad: set[tuple[str | None, str | None]] = set()
@@ -161,7 +166,7 @@ def find_retirements(events: Iterable[Event]) -> tuple[Event, ...]:
             pinned.discard(event.environment)
             removed += [] if (event.environment, event.rolled_back) in bad else [event]
             if not pinned:
-                retired += removed
+                retired += [each for each in removed if event.at - each.at <= RETIRED_WITHIN]
                 removed = []
         elif event.kind in {Kind.RELEASE, Kind.ROLLBACK}:
             pinned.add(event.environment)

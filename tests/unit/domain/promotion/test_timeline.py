@@ -502,6 +502,28 @@ def test_a_model_that_a_person_takes_out_everywhere_was_retired_and_did_not_fail
     assert dora_measures((*RELEASED, *later), CATALOG).rolled_back == rolled_back
 
 
+@pytest.mark.parametrize(
+    ("days", "rolled_back"),
+    [
+        ((0, 0, 3, 6), ()),
+        # Taken out in a hurry, and given up weeks later.
+        ((0, 0, 20, 20), ("v1",)),
+        ((0, 0, 6, 8), ("v1",)),
+        # Users meet it in canary and production alone.
+        ((9, 9, 9, 0), ()),
+        ((9, 9, 0, 15), ()),
+    ],
+)
+def test_a_model_that_left_the_rest_much_later_was_rolled_back_where_it_left_first(
+    days, rolled_back
+):
+    left = [
+        replace(each, at=each.at + timedelta(days)) for each, days in zip(LEFT, days, strict=True)
+    ]
+    events = (*RELEASED, *sorted(left, key=lambda each: each.at))
+    assert dora_measures(events, CATALOG).rolled_back == rolled_back
+
+
 def test_a_version_that_went_back_before_its_model_was_retired_is_still_counted():
     second = event(Kind.RELEASE, 5, version="v2", environment="canary")
     events = (*RELEASED, second, rollback(6), *LEFT)
