@@ -38,6 +38,10 @@ WARM_UP_LOOKS = 10
 """The first intervals with answers of both releases, in which a canary may be slow and get faster.
 As many are left until a canary that is slow for good must have failed."""
 
+WARM_UP_SECONDS = 300.0
+"""From the first of these looks on: ten looks of the simulations. Where requests are few a look
+takes long, and ten of them would excuse a slow canary for hours."""
+
 FASTER = 0.85
 """A canary gets faster if the second half of its warm-up has at most this part of the slow requests
 beyond stable's that the first half has."""
@@ -137,16 +141,19 @@ class RequestMetric:
         arms = (self.canary.totals, self.canary.hits, self.stable.totals, self.stable.hits)
         added = [counted_increments(each) for each in arms]
         ranges = ranges_with_both_arms(added[0], added[2])
-        first = np.array([sum_ranges(each, ranges)[:WARM_UP_LOOKS] for each in added])
+        looks = self._looks_of_warm_up(ranges)
+        if looks < 2:  # noqa: PLR2004 - one look does not get faster
+            return False
+        first = np.array([sum_ranges(each, ranges)[:looks] for each in added])
         early, late = (
             part[1] / part[0] - part[3] / part[2]
             for part in (half.sum(axis=1) for half in np.array_split(first, 2, axis=1))
         )
         if late > FASTER * early:
             return False
-        if len(ranges) <= WARM_UP_LOOKS:
+        if len(ranges) <= looks:
             return True
-        start = ranges[WARM_UP_LOOKS - 1][1]
+        start = ranges[looks - 1][1]
         after = [each[start:].cumsum() for each in added]
         seconds = [0.0, *self.seconds][start:] if self.seconds else []
         later = replace(
@@ -155,9 +162,13 @@ class RequestMetric:
             stable=Series(totals=after[2].tolist(), hits=after[3].tolist()),
             seconds=[at - seconds[0] for at in seconds[1:]],
         )
-        if len(ranges) >= 2 * WARM_UP_LOOKS and later.excess > self.margin:
+        if len(ranges) >= 2 * looks and later.excess > self.margin:
             return False  # it is slow again and again, as one that starts anew every few minutes
         return not later.evidence(alpha)[0].ever_rejects(alpha)
+
+    def _looks_of_warm_up(self, ranges: Sequence[tuple[int, int]]) -> int:
+        ends = [(self.seconds or [])[end - 1] for _, end in ranges[:WARM_UP_LOOKS]]
+        return sum(end - ends[0] <= WARM_UP_SECONDS for end in ends)
 
     @property
     def excess(self) -> float:

@@ -254,8 +254,8 @@ def test_four_intervals_of_slow_answers_fail_a_canary_and_fewer_do_not_however_l
     assert (found.outcome is Outcome.FAIL) is is_failed
 
 
-def with_slow_parts(parts, requests=200):
-    """Looks of 30 seconds; the canary has these parts of slow requests, and stable 3 %."""
+def with_slow_parts(parts, requests=200, every=30):
+    """Looks of so many seconds; the canary has these parts of slow requests, and stable 3 %."""
     known, slow = [(None, None)], [0, 0]
     for look, part in enumerate(parts, start=1):
         slow = [slow[0] + round(requests * part), slow[1] + round(4 * requests * 0.03)]
@@ -266,12 +266,12 @@ def with_slow_parts(parts, requests=200):
             )
         )
     known[0] = (None, counts(0, refused=0, times=[(0, 20)]))
-    return samples(*known, every=30)
+    return samples(*known, every=every)
 
 
-def outcomes(parts):
+def outcomes(parts, every=30):
     """The verdict after each look."""
-    found = with_slow_parts(parts)
+    found = with_slow_parts(parts, every=every)
     return [judged(found[: look + 1], slow_ms=100).outcome for look in range(1, len(parts) + 1)]
 
 
@@ -311,6 +311,21 @@ def test_a_canary_that_stays_slow_fails_within_twenty_looks(parts, look):
     found = outcomes(parts)
     assert Outcome.FAIL in found
     assert look is None or found.index(Outcome.FAIL) + 1 == look
+
+
+@pytest.mark.parametrize(
+    ("every", "look"),
+    # With looks of 30 seconds it is look 14, seven minutes.
+    [(30, 14), (50, 11), (100, 8), (150, 6), (300, 4), (301, 4), (3600, 4)],
+)
+def test_the_warm_up_has_an_end_in_time_where_looks_are_far_apart(every, look):
+    getting_faster = [max(0.3, 0.8 * 0.8**look) for look in range(20)]
+    assert outcomes(getting_faster, every).index(Outcome.FAIL) + 1 == look
+
+
+@pytest.mark.parametrize("every", [5, 30, 60])
+def test_a_canary_that_warms_up_within_minutes_does_not_fail_however_long_a_look_takes(every):
+    assert Outcome.FAIL not in outcomes(FALLING, every)
 
 
 def test_what_is_slow_after_the_warm_up_is_judged_from_there_on():
