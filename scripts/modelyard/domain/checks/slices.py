@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from modelyard.domain.gate.conditions import parse_condition
@@ -18,9 +19,13 @@ def slices_can_be_told(catalog: Catalog) -> Iterator[Problem]:
         for index, each in enumerate(model.gate.slices):
             for fault in _slice_faults(model, each):
                 yield Problem(file=model_file(name), path=("gate", "slices", index), message=fault)
-        titles = [each.title for each in model.gate.slices]
-        for title in sorted({title for title in titles if titles.count(title) > 1}):
-            message = f"{title!r} is there twice; leave one"
+        policy = model.gate
+        asked = Counter((each.title, each.metric or policy.metric) for each in policy.slices)
+        for title, metric in sorted(each for each, times in asked.items() if times > 1):
+            message = (
+                f"{title!r} is there twice with the metric {metric}; leave one, or give one of "
+                "them another `metric`"
+            )
             yield Problem(file=model_file(name), path=("gate", "slices"), message=message)
 
 

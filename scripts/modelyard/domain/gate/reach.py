@@ -38,16 +38,19 @@ def find_undecided(
         )
         return  # each slice has even fewer
     few: list[str] = []
+    told: set[str] = set()
     for each in policy.slices:
+        is_told = each.title in told  # the same rows in another metric
+        told.add(each.title)
         titles, of_row = number_names(names[each.title])
         parts = {t: of_row == place for place, t in enumerate(titles) if t}
-        if each.by is not None and len(titles) == 1:
+        if each.by is not None and len(titles) == 1 and not is_told:
             yield (
                 f"slice {each.title}: all rows are one slice, {titles[0]}, as a level of less than "
                 f"{LEAST_SHARE:.0%} of the rows has none of its own, so no level is looked at: "
                 f"name those that matter, such as `where: {each.by} in [...]`"
             )
-        if not parts:
+        if not parts and not is_told:
             yield (
                 f"slice {each.title}: no held-out row is in it: hold out such rows, or remove it "
                 f"from gate.slices"
@@ -63,7 +66,7 @@ def find_undecided(
                 few.append(f"{title} ({int(rows.sum()):,} rows of one label, which have no auc)")
     if few:
         yield (
-            f"too few for a verdict in slice {join_first(few, _SHOWN)}; "
+            f"too few for a verdict in slice {join_first(list(dict.fromkeys(few)), _SHOWN)}; "
             f"gate.least_clusters is {least}: hold out more with `modelyard version held-out`, or "
             f"let only shown harm count there (harm_only: true)"
         )

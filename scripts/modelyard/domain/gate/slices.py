@@ -89,8 +89,9 @@ def slice_verdicts(
     found: list[SliceVerdict] = []
     harms: list[float] = []
     for each in policy.slices:
+        suffix = _metric_suffix(policy, each)
         if each.title not in names:
-            found.append(_unknown(each))
+            found.append(_unknown(f"{each.title}{suffix}"))
             harms.append(1.0)
             continue
         titles, of_row = number_names(names[each.title])
@@ -100,10 +101,12 @@ def slice_verdicts(
             rows = np.flatnonzero(of_row == place)
             part = labels[rows], scores[0][rows], scores[1][rows], clusters[rows]
             verdict, harm = _compare(policy, each, part, classes)
-            found.append(SliceVerdict(name=name, verdict=verdict, harm_only=each.harm_only))
+            found.append(
+                SliceVerdict(name=f"{name}{suffix}", verdict=verdict, harm_only=each.harm_only)
+            )
             harms.append(harm)
         if not set(titles) - {""}:
-            found.append(_empty(each))
+            found.append(_empty(f"{each.title}{suffix}"))
             harms.append(1.0)
     shown = holm(harms, policy.alpha)
     return tuple(
@@ -150,16 +153,21 @@ def _by_chance(each: SliceVerdict, policy: GatePolicy) -> SliceVerdict:
     return replace(each, verdict=verdict)
 
 
-def _unknown(each: Slice) -> SliceVerdict:
+def _metric_suffix(policy: GatePolicy, each: Slice) -> str:
+    """The metric behind a name, where the same rows are compared in several."""
+    # Only there: the names of other slices are in records, with which verdicts are compared.
+    is_shared = sum(other.title == each.title for other in policy.slices) > 1
+    return f", {each.metric or policy.metric}" if is_shared else ""
+
+
+def _unknown(name: str) -> SliceVerdict:
     reason = "the rows were scored before this slice was declared; train the version again"
-    return SliceVerdict(
-        name=each.title, verdict=Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason)
-    )
+    return SliceVerdict(name=name, verdict=Verdict(outcome=Outcome.INCONCLUSIVE, reason=reason))
 
 
-def _empty(each: Slice) -> SliceVerdict:
+def _empty(name: str) -> SliceVerdict:
     verdict = Verdict(outcome=Outcome.INCONCLUSIVE, reason="no held-out row is in this slice")
-    return SliceVerdict(name=each.title, verdict=verdict)
+    return SliceVerdict(name=name, verdict=verdict)
 
 
 def _names_of(each: Slice, kinds: Mapping[str, Column], table: Table) -> Names:

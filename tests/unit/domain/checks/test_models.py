@@ -125,7 +125,24 @@ def test_refuses_a_slice_that_no_row_can_be_told_by(chosen, message):
 def test_refuses_a_slice_that_is_there_twice():
     twice = (Slice(margin=0, where="distance > 3"), Slice(margin=0.1, where="distance > 3"))
     found = said(with_model(gate=GatePolicy(metric="auc", margin=0.1, slices=twice)))
-    assert [message for _, _, message in found] == ["'distance > 3' is there twice; leave one"]
+    assert [message for _, _, message in found] == [
+        "'distance > 3' is there twice with the metric auc; leave one, or give one of them another "
+        "`metric`"
+    ]
+
+
+@pytest.mark.parametrize("metric", [None, "auc"])
+def test_takes_the_same_slice_in_two_metrics_and_twice_in_none(metric):
+    slices = (
+        Slice(margin=0, by="distance", metric=metric),
+        Slice(margin=0.1, by="distance", metric="brier"),
+    )
+    gate = GatePolicy(metric="auc", margin=0.1, slices=slices)
+    assert said(with_model(gate=gate)) == []
+    again = replace(gate, slices=(*slices, Slice(margin=0.2, by="distance", metric="auc")))
+    assert [message[:40] for _, _, message in said(with_model(gate=again))] == [
+        "'by distance' is there twice with the me"
+    ]
 
 
 def test_refuses_a_guard_of_another_task_or_twice():

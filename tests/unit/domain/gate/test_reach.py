@@ -47,6 +47,15 @@ def test_a_slice_without_a_row_is_undecided_even_if_only_harm_counts():
         ]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [np.full(ROWS, ""), np.full(ROWS, "other"), np.where(DAYS < 3, "place = A", "place = B")],
+)
+def test_what_is_undecided_of_the_same_rows_in_two_metrics_is_said_once(names):
+    slices = [Slice(by="place", margin=0.1, metric=metric) for metric in (None, "brier")]
+    assert undecided({"by place": names}, *slices) == undecided({"by place": names}, slices[0])
+
+
 def test_a_slice_of_one_label_has_no_auc_but_another_metric():
     names = {"by place": np.where(LABELS, "place = A", "place = B")}
     (said,) = undecided(names, Slice(by="place", margin=0.1))

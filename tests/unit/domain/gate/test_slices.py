@@ -120,6 +120,24 @@ def test_a_slice_may_have_a_metric_of_its_own():
     assert [name for name, outcome in outcomes(found).items() if outcome is Outcome.FAIL] == ["B"]
 
 
+def test_the_same_rows_may_be_compared_in_two_metrics_and_each_is_named_by_its_own():
+    chances = 1 / (1 + np.exp(-ODDS))
+    over = np.where(PLACES == "place = B", 1 / (1 + np.exp(-4 * NOISY)), chances)
+    calibrated = replace(BY_PLACE, metric="calibration", margin=0.002)
+
+    found = compared(sliced(BY_PLACE, calibrated), over, champion=chances)
+
+    told = outcomes(found)
+    assert len(told) == len(found.slices) == 8
+    assert [name for name, outcome in told.items() if outcome is Outcome.FAIL] == ["B, calibration"]
+    assert "B, auc" in told
+    assert found.verdict.reason.startswith("slice place = B, calibration (2,000 rows): ")
+    for names, reason in (({}, "scored before"), ({"by place": np.full(ROWS, "")}, "no held-out")):
+        empty = compared(sliced(BY_PLACE, calibrated), over, names, champion=chances).slices
+        assert [each.name for each in empty] == ["by place, auc", "by place, calibration"]
+        assert all(reason in each.verdict.reason for each in empty)
+
+
 @pytest.mark.parametrize("least", [{"least_clusters": 101}, {"least_informative": ROWS + 1}])
 def test_the_least_that_the_policy_asks_for_counts_in_every_comparison(least):
     # A challenger that is worse everywhere: each comparison with the champion would fail.
