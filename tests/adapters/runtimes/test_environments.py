@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from modelyard.adapters.runtimes import environments as runtimes
+from modelyard.adapters.runtimes.contents import CONTENTS
 from modelyard.adapters.runtimes.environments import Environments, packages_of
 from modelyard.errors import CannotAnswer
 from runtimes import borrowing_lock, offline_uv
@@ -138,3 +142,125 @@ def test_a_lock_is_kept_under_the_digest_of_its_bytes(environments):
     path.write_bytes(b"numpy==1.0\n")
     assert environments.keep_lock(b"numpy==2.4.6\n").read_bytes() == b"numpy==2.4.6\n"
     assert os.listdir(environments.folder) == [path.name]  # noqa: PTH208 - names alone
+
+
+def _edit(folder: Path) -> None:
+    with (_packages(folder) / "borrowed" / "__init__.py").open("a") as file:
+        file.write("EDITED = True\n")
+
+
+def _add(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (_packages(folder) / name).write_text(text)
+
+
+def _packages(folder: Path) -> Path:
+    return next(folder.glob("lib/python*/site-packages"))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a file that was edited": _edit,
+    "a .pth file": _add("own.pth", "import os\n"),
+    "a sitecustomize": _add("sitecustomize.py", "EDITED = True\n"),
+    "a module without metadata": _add("numpy.py", "EDITED = True\n"),
+    "a program": lambda folder: (folder / "bin" / "activate").write_text("exit 1\n"),
+    "libraries of the system": lambda folder: (folder / "pyvenv.cfg").write_text(
+        (folder / "pyvenv.cfg").read_text().replace("= false", "= true")
+    ),
+    "a file that is gone": lambda folder: (_packages(folder) / "borrowed/__init__.py").unlink(),
+    "a link in its place": lambda folder: (
+        (_packages(folder) / "borrowed/__init__.py").unlink(),
+        (_packages(folder) / "borrowed/__init__.py").symlink_to("/etc/hostname"),
+    ),
+}
+
+
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_one_in_which_a_file_is_another_is_built_again(environments, change):
+    pin = kept(environments)
+    folder = environments.get_or_build(pin)
+    before = find_files(folder)
+    change(folder)
+    assert find_files(folder) != before
+
+    assert find_files(environments.get_or_build(pin)) == before
+
+
+def find_files(folder: Path) -> dict[str, object]:
+    names = [path for path in folder.rglob("*") if not path.is_dir()]
+    return {
+        str(path.relative_to(folder)): path.readlink() if path.is_symlink() else path.read_bytes()
+        for path in names
+        if "__pycache__" not in path.parts and path.name != CONTENTS
+    }
+
+
+def test_a_change_is_named_and_what_an_interpreter_leaves_is_none(environments, caplog):
+    pin = kept(environments)
+    folder = environments.get_or_build(pin)
+    made = folder.stat().st_ino
+    for cache in folder.rglob("__pycache__"):
+        shutil.rmtree(cache)
+    subprocess.run([folder / "bin/python", "-c", "import borrowed"], check=True)
+    assert environments.get_or_build(pin).stat().st_ino == made
+
+    _edit(folder)
+    environments.get_or_build(pin)
+    assert "since it was built: lib/python" in caplog.text
+    assert "site-packages/borrowed/__init__.py; it is built again" in caplog.text
+
+
+def test_an_edit_of_what_uv_unpacked_before_is_not_installed(environments, tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    folder = environments.get_or_build(kept(environments))
+    kept_by_uv = [*(tmp_path / "cache").rglob("borrowed/__init__.py")]
+    assert kept_by_uv
+    for path in kept_by_uv:
+        path.write_text("EDITED = True\n")
+    assert find_files(folder) == find_files(environments.get_or_build(kept(environments)))
+
+    shutil.rmtree(folder)
+    again = environments.get_or_build(kept(environments))
+    assert (_packages(again) / "borrowed" / "__init__.py").read_text() == ""
+
+
+def test_one_that_noted_nothing_is_used_if_its_packages_know_all_of_it(environments, monkeypatch):
+    pin = kept(environments)
+    folder = environments.get_or_build(pin)
+    made = folder.stat().st_ino
+    (folder / CONTENTS).unlink()
+    with monkeypatch.context() as without_uv:
+        without_uv.setattr(runtimes, "run_uv", None)
+        assert environments.get_or_build(pin).stat().st_ino == made
+        assert environments.get_or_build(pin).stat().st_ino == made
+
+    (folder / CONTENTS).unlink()
+    _add("sitecustomize.py", "")(folder)
+    assert environments.get_or_build(pin).stat().st_ino != made
+
+
+def test_a_changed_one_stays_for_what_runs_in_it_until_another_is_built(environments, monkeypatch):
+    pin = kept(environments)
+    folder = environments.get_or_build(pin)
+    _edit(folder)
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_CACHE_DIR", str(environments.folder.parent / "empty"))
+
+    with pytest.raises(CannotAnswer, match="uv pip sync ended with exit code"):
+        environments.get_or_build(pin)
+    assert (_packages(folder) / "borrowed" / "__init__.py").read_text() == "EDITED = True\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("UV_LINK_MODE", "symlink"), ("UV_VENV_SEED", "1"), ("UV_CONSTRAINT", "constraints.txt")],
+)
+def test_no_variable_of_uv_says_what_is_installed(environments, monkeypatch, name, value):
+    constraints = environments.folder.parent / "constraints.txt"
+    constraints.write_text("borrowed==2.0\n")
+    monkeypatch.setenv(name, value.replace("constraints.txt", str(constraints)))
+
+    folder = environments.get_or_build(kept(environments))
+
+    assert packages_of(folder) == {"borrowed": "1.0"}
+    assert not (_packages(folder) / "borrowed" / "__init__.py").is_symlink()

@@ -9,16 +9,21 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from modelyard.adapters.processes.start import run_command
-from modelyard.domain.harmless_text import last_lines
-from modelyard.errors import CannotAnswer, Refused
+from modelyard.adapters.runtimes.contents import (
+    CONTENTS,
+    find_changes,
+    note_contents,
+    unlike_records,
+)
+from modelyard.adapters.runtimes.run_uv import run_uv
+from modelyard.errors import Refused, join_first
 from modelyard.runtime_measure import (
     LOCK_FILE,
     installed_distributions,
@@ -29,12 +34,15 @@ from modelyard.runtime_measure import (
 FOLDER = "MODELYARD_RUNTIMES"
 """The environment variable with the folder of all environments; shared by yards."""
 
-BUILD_SECONDS = 1800
-_LAST_LINES = 4
+_SHOWN = 5
 _KEPT = frozenset(
     {"PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"}
 )
 """What uv needs to install; the credentials of the platform are none of its business."""
+
+_OF_LOCK = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_NO_BINARY", "UV_PRERELEASE",
+            "UV_PYTHON", "UV_TORCH_BACKEND", "UV_VENV_SEED")  # fmt: skip
+"""Settings of uv that say what is installed, by how their names start: that is up to the lock."""
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +156,8 @@ class Environments:
         if self._is_whole(target, pin):
             return target
         with self._building(pin):
-            if not self._is_whole(target, pin):  # another process built it meanwhile
-                self._remove(target)
+            # Another process may have built it meanwhile.
+            if not self._is_whole(target, pin) and not self._fits_records(target, pin):
                 self._build(lock, target, pin)
         return target
 
@@ -179,40 +187,69 @@ class Environments:
         return True
 
     def _is_whole(self, target: Path, pin: str) -> bool:
+        return (target / "bin" / "python").exists() and self._fault(target, pin) is None
+
+    def _fault(self, target: Path, pin: str) -> str | None:
+        """Why an environment is not what was built of its lock; None if it is."""
         try:
             content = (target / LOCK_FILE).read_bytes()
             refuse_other_runtime(pin, content, packages_of(target), where=target)
-        except FileNotFoundError:
+            changed = find_changes(target)
+        except FileNotFoundError as missing:
+            return f"runtime {target} is not whole: {missing.filename} is missing"
+        except Refused as refused:
+            return str(refused)
+        what = join_first(changed, _SHOWN)
+        return f"runtime {target} was changed since it was built: {what}" if changed else None
+
+    def _fits_records(self, target: Path, pin: str) -> bool:
+        """Whether one that an older modelyard built, which noted nothing, is as it was built."""
+        if not target.exists() or (target / CONTENTS).exists() or any(unlike_records(target)):
             return False
-        except Refused as changed:
-            logger.warning("%s: it is built again", changed)
-            return False
-        return (target / "bin" / "python").exists()
+        note_contents(target)
+        return self._is_whole(target, pin)
 
     def _build(self, lock: Path, target: Path, pin: str) -> None:
         for left in self.folder.glob(f".{pin}-*"):  # of a build that was killed
             shutil.rmtree(left, ignore_errors=True)
+        if target.exists():
+            logger.warning("%s; it is built again", self._fault(target, pin))
         logger.info("building runtime %s from %s, once for all yards", pin[:12], lock)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".{pin}-") as name:
-            beside = Path(name) / "environment"
-            # Relocatable: its scripts must not name the folder that it is built in.
-            self._uv(
-                "venv", "--quiet", "--relocatable", "--no-project", "--python", sys.executable,
-                str(beside), log=Path(name) / "log",
-            )  # fmt: skip
-            self._uv(
-                "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--no-build",
-                "--python", str(beside / "bin" / "python"), str(lock), log=Path(name) / "log",
-            )  # fmt: skip
+            beside = self._install(lock, Path(name))
+            if unlike := list(unlike_records(beside)):
+                # What still differs is the package's own fault: its bytes are those of the lock.
+                logger.warning("uv's cache was changed: %s: not used", join_first(unlike, _SHOWN))
+                shutil.rmtree(beside)
+                beside = self._install(lock, Path(name), "--no-cache")
             shutil.copyfile(lock, beside / LOCK_FILE)
             refuse_other_runtime(pin, lock.read_bytes(), packages_of(beside), where=target)
+            note_contents(beside)
+            self._remove(target)  # so late, because a server may run in it and still import
             beside.rename(target)
+
+    def _install(self, lock: Path, folder: Path, *options: str) -> Path:
+        """A new environment of the lock, in a folder."""
+        beside = folder / "environment"
+        # Relocatable: its scripts must not name the folder that it is built in.
+        self._uv(
+            "venv", "--quiet", "--relocatable", "--no-project", "--python", sys.executable,
+            str(beside), log=folder / "log",
+        )  # fmt: skip
+        # Copied: a file that is linked is changed wherever somebody edits it.
+        self._uv(
+            "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--no-build",
+            "--link-mode", "copy", *options,
+            "--python", str(beside / "bin" / "python"), str(lock), log=folder / "log",
+        )  # fmt: skip
+        return beside
 
     def _uv(self, *arguments: str, log: Path) -> None:
         kept = {
             name: value
             for name, value in os.environ.items()
             if name in _KEPT or name.startswith("UV_") or name.lower().endswith("_proxy")
+            if not name.startswith(_OF_LOCK)
         }
         run_uv(arguments, log=log, environment={**kept, "UV_PYTHON_DOWNLOADS": "never"})
 
@@ -230,31 +267,6 @@ class Environments:
         with (self.folder / f"{pin}.busy").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
-
-
-def run_uv(arguments: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> None:
-    """Run uv, the one beside this interpreter or the first on PATH.
-
-    Raises:
-        CannotAnswer: There is none, or it failed; the message has its last lines.
-    """
-    beside = Path(sys.executable).with_name("uv")
-    program = str(beside) if beside.exists() else shutil.which("uv")
-    if program is None:
-        raise CannotAnswer(
-            "uv is not installed: it locks and builds the runtimes of models",
-            hint="python -m pip install --require-hashes -r requirements-uv.lock",
-        )
-    try:
-        code = run_command(
-            [program, *arguments],
-            cwd=log.parent, environment=environment, output=log, timeout=BUILD_SECONDS,
-        )  # fmt: skip
-    except TimeoutError as error:
-        raise CannotAnswer(f"uv {arguments[0]} took more than {BUILD_SECONDS} s") from error
-    if code:
-        said = last_lines(log.read_text(errors="replace"), _LAST_LINES)
-        raise CannotAnswer(f"uv {' '.join(arguments[:2])} ended with exit code {code}: {said}")
 
 
 def _is_digest(name: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from modelyard.adapters.replaced_file import replace_file
-from modelyard.adapters.runtimes.environments import run_uv
+from modelyard.adapters.runtimes.run_uv import run_uv
 from modelyard.domain.specs.paths import PLATFORM_LOCK, trainer_lock, trainer_wishes
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.runtime_measure import normalized_name, requirement_lines
