@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from modelyard.domain.checks import (
+    canary,
     champion,
     environments,
     metrics,
@@ -48,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     models.code_is_trusted_with_a_reason,
     models.drift_windows_suffice,
     models.canaries_can_pass_in_time,
+    canary.a_canary_can_pass,
     models.segments_are_levels_of_a_request,
     resources.quantities_can_be_read,
     resources.replicas_are_of_environments,

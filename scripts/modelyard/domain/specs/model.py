@@ -306,7 +306,7 @@ class CanaryPolicy:
         segments: Columns of a request by whose levels predictions are judged apart too.
         shadow: The share of stable's requests, 0 to 1, of which the canary answers a copy too.
         margin_shadow: Share of the copied rows that the canary may answer unlike on held-out rows,
-            beyond those that it answered so there.
+            beyond the 2 % that are outside of what is usual there.
         margin_quality: Part of the largest usual loss by which the canary's mean loss on requests
             with labels may exceed stable's; None judges no labels.
     """

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.adapters.specs.schemas import schema_of
 from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
+from modelyard.domain.canary.request_metrics import format_share
 from modelyard.domain.canary.segments.cells import segment_grid
 from modelyard.domain.canary.shadow.findings import shadow_findings
 from modelyard.domain.canary.shadow.pairs import (
@@ -23,7 +25,7 @@ from modelyard.domain.canary.shadow.pairs import (
     pair_name,
     parse_pair,
 )
-from modelyard.domain.canary.shadow.promise import LEAST_HELD_OUT, promise_pairs
+from modelyard.domain.canary.shadow.promise import LEAST_HELD_OUT, TAIL, promise_pairs
 from modelyard.domain.canary.shift.looks import distance_by_chance
 from modelyard.domain.canary.traffic import Counts, Sample
 from modelyard.domain.specs.model import CanaryPolicy, Output, OutputKind
@@ -240,6 +242,17 @@ def test_a_share_beyond_the_limit_that_may_be_chance_holds_a_pass_back():
     assert "missing: shadow answers of which at most 7 % differ" in verdict.reason
     wide = replace(POLICY, margin_shadow=0.15)
     assert judged(failing(0.11), per_look=15, policy=wide).outcome is Outcome.PASS
+
+
+def test_without_a_margin_what_is_unusual_on_any_rows_is_allowed_and_the_format_says_so():
+    strict = replace(POLICY, margin_shadow=0)
+    assert judged(near, policy=strict).outcome is Outcome.PASS
+    verdict = judged(failing(0.05), policy=strict)
+    assert verdict.outcome is not Outcome.PASS
+    assert verdict.numbers["shadow_limit"] == TAIL
+    assert f"{format_share(TAIL)} is allowed" in verdict.reason
+    described = schema_of("Model")["properties"]["canary"]["properties"]["margin_shadow"]
+    assert f"beyond {format_share(TAIL)}." in described["description"]
 
 
 @pytest.mark.parametrize(

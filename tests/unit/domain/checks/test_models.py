@@ -316,6 +316,40 @@ def test_refuses_a_soak_that_lasts_longer_than_an_environment_waits():
         assert all("no release can pass: dev rolls it back" in text for _, _, text in found)
 
 
+@pytest.mark.parametrize(
+    ("key", "chosen", "reason"),
+    [
+        *((key, 0, "with 0 no canary passes: ") for key in ("margin_slow", "margin_error_rate")),
+        *((key, 0, "with 0 no canary passes: ") for key in ("error_limit", "distribution_radius")),
+        *((key, 0.0, "such as 0.001") for key in ("slow_limit", "refusal_limit")),
+        *((key, 1, "with 1 nothing is judged") for key in ("margin_slow", "margin_refusals")),
+    ],
+)
+def test_refuses_a_margin_with_which_no_canary_passes_where_one_is_judged(key, chosen, reason):
+    model = with_model(canary=CanaryPolicy(**{key: chosen}))
+    assert said(model) == []  # nothing judges there
+    judged = Environment(name="dev", description="d", namespace="n", rollout=Rollout(judged=True))
+
+    (found,) = said(replace(model, environments={"dev": judged}))
+
+    assert found[0] == "a-canary-can-pass"
+    assert reason in found[2]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"margin_shadow": 0, "margin_unanswered": 0, "input_floor": 0, "slow_ms": 0},
+        {"margin_error_rate": 0.001, "margin_slow": 0.99, "distribution_radius": 1},
+        {"error_limit": 1, "slow_limit": 1, "refusal_limit": 0.001, "margin_shadow": 1},
+    ],
+)
+def test_takes_each_margin_with_which_some_canary_passes(policy):
+    model = with_model(canary=CanaryPolicy(**policy))
+    judged = Environment(name="dev", description="d", namespace="n", rollout=Rollout(judged=True))
+    assert said(replace(model, environments={"dev": judged})) == []
+
+
 def test_refuses_segments_that_are_no_levels_of_a_request():
     found = said(with_model(canary=CanaryPolicy(segments=("nowhere",))))
     assert [check for check, _, _ in found] == ["segments-are-levels-of-a-request"]
