@@ -110,7 +110,8 @@ def test_an_environment_that_names_nothing_is_shown_too(yard):
         "verified": False,
         "since": None,
         "verdict": None,
-        "next": "modelyard reconcile m",
+        # `unreviewed: report`: reconcile restores nothing, and a person decides.
+        "next": "modelyard promote production m",
         "alias": None,
     }
 

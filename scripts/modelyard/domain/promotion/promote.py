@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 from modelyard.domain.promotion.actions import ProposeRelease
 from modelyard.domain.promotion.approvals import missing_approvals
 from modelyard.domain.promotion.change import Branch, Purpose, parse_branch
-from modelyard.domain.promotion.facts import GateOverride, Unverified, check_verified, is_bad
+from modelyard.domain.promotion.facts import GateOverride, Unverified, check_verified
 from modelyard.domain.promotion.pulls import CHECKS, STACKED, PullRequest, StatusState
-from modelyard.domain.promotion.rollback import find_fault, find_unreviewed, rollback_target
+from modelyard.domain.promotion.rollback import (
+    find_fault,
+    find_unreviewed,
+    rollback_target,
+    stuck_commands,
+    unreviewed_command,
+)
 from modelyard.domain.promotion.training_workflows import (
     finished_records,
     is_inconclusive,
@@ -281,13 +287,13 @@ def release_command(world: World, environment: Environment) -> str:
     release, facts = world.release(name), world.facts_of(name)
     if name in world.unknown:
         return "modelyard doctor"
+    if find_unreviewed(world, environment):
+        return unreviewed_command(world, environment)
     fault = find_fault(world, environment, release) if release else None
     if release is None or (fault and rollback_target(world, environment, release)):
         return f"modelyard reconcile {model}"
-    if world.is_held(release.version):
-        return f"modelyard unhold {model} {release.version}"
-    if fault or find_unreviewed(world, environment) or is_bad(facts, release):
-        return f"modelyard promote {name} {model} {release.version}"
+    if fault:
+        return stuck_commands(world, environment, release, fault)[0]
     if facts.release != release.identity or facts.healthy_since is None:
         return "modelyard watch --once"
     why = why_unverified(world, release)

@@ -241,7 +241,7 @@ def _unreviewed_fault(world: World, environment: Environment) -> Fault | None:
 def _unreviewed_incident(world: World, environment: Environment) -> RaiseIncident:
     found, release = find_unreviewed(world, environment), world.release(environment.name)
     assert found is not None  # noqa: S101 - the caller asked
-    target = _newest_good(world, environment) if found.goes_back else None
+    target = _way_back_from(world, environment, found)
     has = f"{release.version} of {world.model}" if release else f"no release of {world.model}"
     if target is not None:
         follows = f"It goes back to {target.release.version}"
@@ -254,10 +254,16 @@ def _unreviewed_incident(world: World, environment: Environment) -> RaiseInciden
 
 
 def unreviewed_command(world: World, environment: Environment) -> str:
-    """The command that has a person decide about what nobody reviewed."""
-    release = world.release(environment.name)
+    """The command that comes next for what nobody reviewed; by most of them a person decides."""
+    release, found = world.release(environment.name), find_unreviewed(world, environment)
+    if found is not None and _way_back_from(world, environment, found) is not None:
+        return f"modelyard reconcile {world.model}"
     version = f" {release.version}" if release else ""
     return f"modelyard promote {environment.name} {world.model}{version}"
+
+
+def _way_back_from(world: World, environment: Environment, found: Unreviewed) -> PastRelease | None:
+    return _newest_good(world, environment) if found.goes_back else None
 
 
 def _own_fault(world: World, environment: Environment, release: Release) -> Fault | None:
@@ -298,19 +304,37 @@ def _rollback_or_incident(
         return
     is_restored = world.facts_of(environment.name).rolled_back_to == release.identity
     why = "a rollback restored it" if is_restored else "there is no verified release to restore"
-    remove = "" if is_restored else " --remove"
-    command = f"modelyard rollback {environment.name} {world.model}{remove} --reason ..."
     attempt = f" (attempt {release.attempt})" if release.attempt > 1 else ""
     what = f"{environment.name} has {release.version}{attempt} of {world.model}: {fault.reason}"
-    ways = f"{command} takes it out"
-    # Nothing brings a held version back, and one is put on hold for what it did itself.
-    if not fault.holds and not world.is_held(release.version):
-        again = f"modelyard promote {environment.name} {world.model} {release.version}"
-        ways = f"{again} tries it again, {ways}"
+    *again, out = stuck_commands(world, environment, release, fault)
+    ways = "".join(f"{command} tries it again, " for command in again)
     yield RaiseIncident(
-        what=f"{what}. A person must decide: {why}; {ways}",
+        what=f"{what}. A person must decide: {why}; {ways}{out} takes it out",
         key=stuck_key(release, is_restored=is_restored),
     )
+
+
+def stuck_commands(
+    world: World, environment: Environment, release: Release, fault: Fault
+) -> tuple[str, ...]:
+    """What a person can run for a faulty release that no rollback replaces by itself.
+
+    The first is what comes next; the last takes the release out.
+    """
+    name = environment.name
+    # A person's rollback holds the version, and may replace what another rollback restored.
+    others = (each for each in world.past.get(name, ()) if each.release.version != release.version)
+    verified = world.facts_of(name).verified
+    goes_back = any(
+        each.release.identity in verified and not world.is_held(each.release.version)
+        for each in others
+    )
+    remove = "" if goes_back else " --remove"
+    out = f"modelyard rollback {name} {world.model}{remove} --reason ..."
+    # Nothing brings a held version back, and one is put on hold for what it did itself.
+    if world.is_held(release.version) or (fault.holds and not _is_lifted(world, release)):
+        return (out,)
+    return f"modelyard promote {name} {world.model} {release.version}", out
 
 
 def _is_overdue(

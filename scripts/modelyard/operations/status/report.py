@@ -11,7 +11,7 @@ from modelyard.domain.promotion.facts import ReleaseFacts, TrainingFacts, is_bad
 from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.promote import Missing, release_command, why_unverified
 from modelyard.domain.promotion.pulls import PullRequest
-from modelyard.domain.promotion.rollback import find_unreviewed, is_over
+from modelyard.domain.promotion.rollback import find_unreviewed, is_over, unreviewed_command
 from modelyard.domain.promotion.world import World
 from modelyard.domain.specs.interval import iso_utc
 from modelyard.domain.specs.release import Release
@@ -185,7 +185,8 @@ def _release(world: World, environment: str) -> dict[str, Any]:
 
 
 def _no_release(world: World, environment: str) -> dict[str, Any]:
-    found = find_unreviewed(world, world.catalog.environments[environment])
+    where = world.catalog.environments[environment]
+    found = find_unreviewed(world, where)
     nothing = dict.fromkeys(("version", "artifact", "attempt"))
     return {
         **nothing,
@@ -193,7 +194,7 @@ def _no_release(world: World, environment: str) -> dict[str, Any]:
         "verified": False,
         "since": None,
         "verdict": None,
-        "next": f"modelyard reconcile {world.model}" if found else None,
+        "next": unreviewed_command(world, where) if found else None,
     }
 
 

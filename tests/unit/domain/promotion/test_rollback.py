@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from modelyard.domain.promotion.actions import PlaceHold, RaiseIncident, RollBac
 from modelyard.domain.promotion.change import Purpose
 from modelyard.domain.promotion.facts import Freeze, ReleaseFacts
 from modelyard.domain.promotion.incidents import Incident, infrastructure_key, stuck_key
+from modelyard.domain.promotion.promote import release_command
 from modelyard.domain.promotion.pulls import PullState
 from modelyard.domain.promotion.rollback import (
     is_over,
@@ -58,7 +60,7 @@ def test_what_runs_well_stays(sim):
     assert (list(plan_holds(sim.world())), list(plan_rollbacks(sim.world()))) == ([], [])
 
 
-def test_a_release_that_is_judged_bad_is_held_and_goes_back(sim):
+def test_a_release_that_is_crashed_is_held_and_goes_back(sim):
     sim.watch("canary", judged=Outcome.FAIL)
     reason = "so it was measured"
     assert list(plan_holds(sim.world())) == [PlaceHold(version="v2", reason=f"canary: {reason}")]
@@ -224,6 +226,80 @@ def test_what_was_not_ready_by_no_fault_of_its_own_may_be_tried_again():
         "release to restore; modelyard promote dev m v1 tries it again, "
         "modelyard rollback dev m --remove --reason ... takes it out"
     )
+
+
+def held_by_a_person(sim):
+    sim.watch("dev")
+    sim.hold("v1", by="ada")
+
+
+def crashed(sim):
+    sim.watch("dev", aborted="crashed")
+
+
+def crashed_and_held(sim):
+    crashed(sim)
+    sim.hold("v1", by="judge")
+
+
+def crashed_and_the_hold_lifted(sim):
+    crashed(sim)
+    sim.model_facts = replace(sim.model_facts, lifted={"v1": sim.now + timedelta(1)})
+
+
+def not_ready_by_no_fault_of_its_own(sim):
+    sim.watch("dev", ready=False, aborted="not ready within 90 s")
+    fault = ServerFault(why="no node", blame=Blame.INFRASTRUCTURE)
+    sim.facts["dev"] = replace(sim.facts["dev"], fault=fault)
+
+
+def restored_and_bad(sim):
+    sim.watch("dev", aborted="crashed")
+    facts = sim.facts["dev"]
+    sim.facts["dev"] = replace(facts, rolled_back_to=facts.release)
+
+
+def restored_and_held(sim):
+    restored_and_bad(sim)
+    sim.hold("v1", by="ada")
+
+
+@pytest.mark.parametrize("has_earlier", [False, True])
+@pytest.mark.parametrize(
+    ("happens", "tries_again"),
+    [
+        (held_by_a_person, False),
+        (crashed, False),
+        (crashed_and_held, False),
+        (crashed_and_the_hold_lifted, True),
+        (not_ready_by_no_fault_of_its_own, True),
+        (restored_and_bad, False),
+        (restored_and_held, False),
+    ],
+)
+def test_the_incident_and_the_status_of_a_stuck_release_name_the_same_command_first(
+    happens, tries_again, has_earlier
+):
+    sim = Simulated()
+    if has_earlier:
+        sim.let_run("v0", "dev")
+    sim.let_run("v1")
+    sim.name(release("dev", "v1"), commit="v1 in dev")
+    happens(sim)
+    world = sim.world()
+    planned = list(plan_rollbacks(world))
+    command = release_command(world, world.catalog.environments["dev"])
+    if any(map(is_way_back, planned)):
+        assert command == "modelyard reconcile m"
+        return
+
+    (raised,) = planned
+
+    first, *_ = re.findall("modelyard [^;,]+", raised.what)
+    assert first.startswith(command)
+    assert command.startswith("modelyard promote") is tries_again
+    # What restores an earlier release is no removal, and the other way round.
+    assert ("--remove" in raised.what) is not has_earlier
 
 
 def test_an_incident_about_a_release_is_over_once_that_is_well_gone_or_another_attempt():

@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.domain.promotion.actions import RaiseIncident, RollBack
 from modelyard.domain.promotion.promote import release_command
-from modelyard.domain.promotion.rollback import plan_rollbacks, rollback_target
+from modelyard.domain.promotion.rollback import plan_rollbacks, rollback_target, unreviewed_command
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.review.placements import Unreviewed
 from unit.domain.promotion.examples import DEV, release
@@ -142,12 +142,32 @@ def test_a_person_is_told_the_command_that_comes_next(sim, change, command):
     assert release_command(replace(sim.world(), **change), DEV) == command
 
 
+@pytest.mark.parametrize("goes_back", [False, True])
+@pytest.mark.parametrize("past", [None, {}])
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_the_incident_and_the_status_of_what_nobody_reviewed_name_the_same_command(
+    sim, goes_back, past, is_gone
+):
+    world = without_release(sim.world()) if is_gone else sim.world()
+    world = replace(world, unreviewed=pushed(goes_back=goes_back))
+    world = world if past is None else replace(world, past=past)
+    (said,) = [each for each in plan_rollbacks(world) if isinstance(each, RaiseIncident)]
+
+    command = unreviewed_command(world, DEV)
+
+    assert release_command(world, DEV) == command
+    is_restored = any(isinstance(each, RollBack) for each in plan_rollbacks(world))
+    assert (command == "modelyard reconcile m") is is_restored
+    assert said.what.endswith("It goes back to v3" if is_restored else command)
+
+
 def test_a_release_that_is_gone_or_goes_back_waits_for_reconcile(sim):
     assert release_command(without_release(sim.world()), DEV) == "modelyard reconcile m"
     sim.hold("v3", by="ada")
     assert release_command(sim.world(), DEV) == "modelyard reconcile m"
 
 
-def test_a_held_release_with_nothing_to_go_back_to_is_released_from_its_hold_first(sim):
+def test_a_held_release_with_nothing_to_go_back_to_is_taken_out(sim):
     sim.hold("v3", by="ada")
-    assert release_command(replace(sim.world(), past={}), DEV) == "modelyard unhold m v3"
+    command = "modelyard rollback dev m --remove --reason ..."
+    assert release_command(replace(sim.world(), past={}), DEV) == command
