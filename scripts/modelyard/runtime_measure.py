@@ -10,8 +10,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelyard.errors import CannotAnswer, Refused, join_first
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 LOCK_FILE = "requirements.lock"
 """In the folder of an environment: the lock that it was built from."""
@@ -19,6 +23,15 @@ LOCK_FILE = "requirements.lock"
 _INFO = ".dist-info"
 _SHOWN = 5
 _SHORT = 12
+_OPTIONS = frozenset(
+    {
+        *("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index"),
+        *("--only-binary", "--no-binary", "--prefer-binary", "--require-hashes", "--trusted-host"),
+    }
+)
+"""Where packages come from, which hashes decide; other options bring what no digest covers."""
+
+_LOCK_HINT = "write it with `modelyard runtime lock MODEL`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +103,7 @@ def refuse_other_runtime(
             f"runtime {where}: its lock is {lock[:_SHORT]}..., the version pins {pin[:_SHORT]}...",
             hint="run it in the pinned runtime, or pin this one with `modelyard version new`",
         )
-    if unmet := list(unmet_pins(content.decode(), found)):
+    if unmet := list(unmet_pins(content, found)):
         raise Refused(
             f"runtime {where}: the version pins lock {pin[:_SHORT]}..., but this is installed: "
             f"{join_first(unmet, _SHOWN, between='; ')}",
@@ -116,22 +129,13 @@ def installed_distributions(folders: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def unmet_pins(lock: str, found: Mapping[str, str]) -> Iterator[str]:
+def unmet_pins(lock: bytes, found: Mapping[str, str]) -> Iterator[str]:
     """What is installed otherwise than a lock pins it, one sentence each.
 
     Raises:
-        CannotAnswer: The text is no lock.
+        Refused: See `applied_pins`.
     """
-    # Here, because `serve --help` needs none of it.
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
-
-    for line in requirement_lines(lock):
-        try:
-            wanted = Requirement(line)
-        except InvalidRequirement as error:
-            raise CannotAnswer(f"a lock has a line that pins nothing: {line!r}") from error
-        if wanted.marker is not None and not wanted.marker.evaluate():
-            continue
+    for wanted in applied_pins(lock):
         version = found.get(normalized_name(wanted.name))
         pin = str(wanted.specifier).removeprefix("==") or wanted.url or "a version"
         if version is None:
@@ -140,11 +144,71 @@ def unmet_pins(lock: str, found: Mapping[str, str]) -> Iterator[str]:
             yield f"{wanted.name} is {version}, pinned {pin}"
 
 
+def applied_pins(lock: bytes) -> list[Requirement]:
+    """The pins of a lock that apply here.
+
+    Raises:
+        Refused: It has a line that pins nothing, or no pin applies here.
+    """
+    found = [
+        pin for pin in lock_pins(lock) if pin.marker is None or pin.marker.evaluate({"extra": ""})
+    ]
+    if not found:
+        raise Refused(
+            f"lock {hashlib.sha256(lock).hexdigest()[:_SHORT]}... pins nothing on this machine "
+            f"({sys.platform}, Python {platform.python_version()}), so anything could run",
+            hint=_LOCK_HINT,
+        )
+    return found
+
+
+def lock_pins(lock: bytes) -> list[Requirement]:
+    """The pins of a lock, for this machine and others.
+
+    Raises:
+        Refused: It has a line that pins no single version, or that brings what its digest does not
+            cover, such as another file.
+    """
+    # Here, because `serve --help` needs none of it.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+
+    name = f"lock {hashlib.sha256(lock).hexdigest()[:_SHORT]}..."
+    try:
+        text = lock.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(f"{name} is no text in UTF-8: {error}", hint=_LOCK_HINT) from error
+    found = []
+    for line in _lines(text):
+        if line.startswith("-"):
+            if re.split(r"[=\s]", line, maxsplit=1)[0] not in _OPTIONS:
+                raise Refused(f"{name}: {line!r} is not covered by its digest", hint=_LOCK_HINT)
+            continue
+        try:
+            pin = Requirement(line)
+        except InvalidRequirement as error:
+            raise Refused(
+                f"{name} has a line that pins nothing: {line!r}", hint=_LOCK_HINT
+            ) from error
+        if pin.url is None and not _is_one_version(pin):
+            raise Refused(f"{name}: {line!r} pins no single version", hint=_LOCK_HINT)
+        found.append(pin)
+    return found
+
+
+def _is_one_version(pin: Requirement) -> bool:
+    each = list(pin.specifier)
+    return len(each) == 1 and each[0].operator in {"==", "==="} and "*" not in each[0].version
+
+
 def requirement_lines(lock: str) -> Iterator[str]:
     """The requirements of a lock, or of wishes, without hashes, comments and options."""
-    for line in lock.replace("\\\n", " ").splitlines():
-        text = re.split(r"(?:^|\s)(?:#|--hash=)", line, maxsplit=1)[0].strip()
-        if text and not text.startswith("-"):
+    return (line for line in _lines(lock) if not line.startswith("-"))
+
+
+def _lines(lock: str) -> Iterator[str]:
+    """The lines of a lock or of wishes without hashes and comments; a backslash joins two."""
+    for line in re.sub(r"\\\r?\n", " ", lock).splitlines():
+        if text := re.split(r"(?:^|\s)(?:#|--hash=)", line, maxsplit=1)[0].strip():
             yield text
 
 

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.runtime_measure import (
     Measured,
+    applied_pins,
     installed_distributions,
+    lock_pins,
     measure_runtime,
     refuse_other_runtime,
     unmet_pins,
 )
 
-LOCK = """\
+LOCK = b"""\
 # made by a person
 numpy==2.4.6 ; python_full_version < '3.12' \\
     --hash=sha256:aa \\
@@ -53,14 +55,58 @@ def test_every_other_version_and_every_missing_one_is_named():
 
 
 def test_a_text_that_is_no_lock_is_named():
-    with pytest.raises(CannotAnswer, match="'a b'"):
-        list(unmet_pins("a b\n", {}))
+    with pytest.raises(Refused, match="'a b'"):
+        list(unmet_pins(b"a b\n", {}))
 
 
-@given(st.text())
-def test_whatever_the_text_it_is_read_or_refused(text: str):
-    with suppress(CannotAnswer):
+@given(st.text().map(str.encode) | st.binary())
+def test_whatever_the_text_it_is_read_or_refused(text: bytes):
+    with suppress(Refused):
         assert all(isinstance(each, str) for each in unmet_pins(text, {}))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("-r other.txt", "-rother.txt", "--requirement=other.txt", "-c other.txt", "-e ."),
+        *("--editable=git+https://example.org/x", "--constraint other.txt", "--config-settings a"),
+        *("numpy", "numpy>=2", "numpy==2.*", "numpy==2,>1", "numpy~=2.0", "numpy!=1", "numpy<3"),
+        *("./numpy.whl", "git+https://example.org/numpy", "\ufeffnumpy==2.4.6", "numpy==2.4.6\0"),
+    ],
+)
+def test_a_line_that_its_digest_does_not_pin_is_refused_and_named(line):
+    text = f"torch==2.9.1 --hash=sha256:aa\n{line} --hash=sha256:aa\n".encode()
+    for read in (lock_pins, applied_pins):
+        with pytest.raises(Refused) as refused:
+            read(text)
+        assert hashlib.sha256(text).hexdigest()[:12] in refused.value.message
+        assert repr(line) in refused.value.message
+        assert "modelyard runtime lock" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "# nothing\n", "--index-url https://example.org/simple\n", "\r\n\r\n"),
+        "numpy==2.4.6 ; python_version < '3' --hash=sha256:aa\n",
+        "numpy==2.4.6 ; sys_platform == 'none'\ntorch==1 ; extra == 'x'\n",
+    ],
+)
+def test_a_lock_that_pins_nothing_here_is_refused(text):
+    with pytest.raises(Refused, match="pins nothing on this machine"):
+        list(unmet_pins(text.encode(), FOUND))
+    with pytest.raises(Refused, match="pins nothing on this machine"):
+        refuse_other_runtime(sha(text), text.encode(), FOUND, where="/here")
+
+
+def test_a_lock_with_line_ends_of_another_system_is_the_same():
+    assert list(unmet_pins(LOCK.replace(b"\n", b"\r\n"), FOUND)) == []
+    assert list(unmet_pins(LOCK.replace(b"\n", b"\r\n"), {})) == list(unmet_pins(LOCK, {}))
+
+
+def test_where_packages_come_from_may_be_said():
+    lines = b"--index-url https://example.org/simple\n-f wheels\n--only-binary=:all:\nx==1\n"
+    assert [str(pin) for pin in lock_pins(lines)] == ["x==1"]
 
 
 def test_another_lock_than_the_pinned_is_refused_with_both():

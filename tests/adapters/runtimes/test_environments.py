@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -134,6 +135,12 @@ def test_without_uv_the_error_says_how_to_get_it(environments, tmp_path, monkeyp
     with pytest.raises(CannotAnswer, match="uv is not installed") as error:
         environments.get_or_build(kept(environments))
     assert "requirements-uv.lock" in (error.value.hint or "")
+
+
+def test_this_interpreter_fits_no_lock_of_what_is_at_an_address(environments):
+    version = importlib.metadata.version("numpy")
+    assert environments.own_fits(f"numpy=={version}\n".encode())
+    assert not environments.own_fits(b"numpy @ https://example.org/numpy-1.0-py3-none-any.whl\n")
 
 
 def test_a_lock_is_kept_under_the_digest_of_its_bytes(environments):

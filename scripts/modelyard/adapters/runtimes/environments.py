@@ -26,6 +26,7 @@ from modelyard.adapters.runtimes.run_uv import run_uv
 from modelyard.errors import Refused, join_first
 from modelyard.runtime_measure import (
     LOCK_FILE,
+    applied_pins,
     installed_distributions,
     refuse_other_runtime,
     unmet_pins,
@@ -143,8 +144,16 @@ class Environments:
         return path
 
     def own_fits(self, content: bytes) -> bool:
-        """Whether this process's interpreter has every pin of a lock installed."""
-        return next(unmet_pins(content.decode(), installed_distributions(sys.path)), None) is None
+        """Whether this process's interpreter has every pin of a lock installed.
+
+        Nobody knows whether it has what is at an address.
+
+        Raises:
+            Refused: The text is no lock.
+        """
+        if any(pin.url for pin in applied_pins(content)):
+            return False
+        return next(unmet_pins(content, installed_distributions(sys.path)), None) is None
 
     def get_or_build(self, pin: str) -> Path:
         """The environment of a lock that was kept here; built if it is missing or was changed.

@@ -14,6 +14,7 @@ from modelyard.domain.specs.paths import PLATFORM_LOCK, trainer_folder, trainer_
 from modelyard.domain.specs.version import Code, DataFile, Runtime
 from modelyard.errors import CannotAnswer, Refused
 from modelyard.operations.training.data_root import DataRoot
+from modelyard.runtime_measure import lock_pins
 
 _WILD = frozenset("*?[")
 
@@ -145,12 +146,14 @@ def platform_runtime(root: Path, commit: str) -> str:
 
 
 def _lock_digest(git: Git, commit: str, path: str) -> str:
+    """Return the SHA-256 of a lock, once each of its lines is known to pin something."""
     content = git.read_many([f"{commit}:{path}"])[f"{commit}:{path}"]
     if content is None:
         raise CannotAnswer(
             f"{commit[:10]} has no {path}: the runtime is pinned by its SHA-256",
             hint=f"make lock && git add {path} && git commit",
         )
+    lock_pins(content)
     return sha256_of(content)
 
 
