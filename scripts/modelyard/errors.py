@@ -4,6 +4,8 @@
   - CannotAnswer   exit 1: something needed is missing or broken; fix it and run again
     - OtherBase    the pull request goes to another branch than main
     - VersionFault exit 4: a model that has the pinned bytes fails by itself; only servers say so
+    - DiskFault    a disk takes no write
+      - NoRoom     it is full, or its quota is used up
     - StepCrash    exit 5: a step of training has a defect, so a retry is no use; only steps say so
   - Refused        exit 3: the question was answered, and the answer is no
     - OverLimit    a file is larger than a setting allows, which is no fault of its version
@@ -22,11 +24,16 @@ EXIT_CODES = (
 """The one wording, of `--help` and of the README."""
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a write fails with where a disk has no block, no inode or no quota left."""
+
 _ROOM = "make room and run it again; modelyard doctor names the disks that are nearly full"
 _RIGHTS = "there, or set another place in modelyard.yaml"
 _DISK = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit on the size of files, such as ulimit -f, and run it again",
+    errno.EIO: "the disk fails; look into the log of the system (dmesg) before you go on",
     errno.EROFS: f"let this user write {_RIGHTS}",
     errno.EACCES: f"let this user read and write {_RIGHTS}",
 }
@@ -70,6 +77,14 @@ class VersionFault(CannotAnswer):
     exit_code = 4
 
 
+class DiskFault(CannotAnswer):
+    """A disk takes no write; what failed succeeds once it does."""
+
+
+class NoRoom(DiskFault):
+    """A disk is full, or the quota of this user is used up."""
+
+
 class StepCrash(CannotAnswer):
     """A step of training failed by a defect of the tool, which a retry would meet again."""
 
@@ -98,7 +113,8 @@ def explain_disk_error(error: Exception) -> Exception:
     if not isinstance(error, OSError) or error.errno not in _DISK:
         return error
     where = f"{error.filename}: " if error.filename else ""
-    return CannotAnswer(f"{where}{error.strerror}", hint=_DISK[error.errno])
+    kind = NoRoom if error.errno in NO_ROOM else DiskFault
+    return kind(f"{where}{error.strerror}", hint=_DISK[error.errno])
 
 
 def join_first(texts: Iterable[str], most: int, *, between: str = ", ") -> str:

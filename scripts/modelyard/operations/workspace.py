@@ -18,6 +18,7 @@ from modelyard.adapters.git.objects import AnswerCache
 from modelyard.adapters.git.remote_refs import EVERYTHING, RemoteRefs, retry_on_conflict
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import GitTree
+from modelyard.adapters.kept_room import KeptRoom
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.specs.last_readable import with_last_readable
 from modelyard.adapters.specs.reader import Specs, read_specs
@@ -81,6 +82,16 @@ class Workspace:
     def git(self) -> Git:
         """The checkout's repository."""
         return Git(self.services.root)
+
+    @cached_property
+    def kept_room(self) -> KeptRoom:
+        """The room on the disk that is kept for a rollback."""
+        return KeptRoom(self.services.root.absolute() / self.services.repository.state)
+
+    @cached_property
+    def unrecorded_news(self) -> dict[str, tuple[str, ...]]:
+        """The keys of notifications by model that were sent and could not be recorded yet."""
+        return {}
 
     @cached_property
     def registry(self) -> Registry:

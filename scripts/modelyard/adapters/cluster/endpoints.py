@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelyard.adapters.replaced_file import write_whole
+from modelyard.adapters.replaced_file import Write, write_whole
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 
 
@@ -55,7 +55,12 @@ def read_endpoints(state: Path, *, environment: str, model: str) -> tuple[Endpoi
 
 
 def write_endpoints(
-    state: Path, endpoints: Sequence[Endpoint], *, environment: str, model: str
+    state: Path,
+    endpoints: Sequence[Endpoint],
+    *,
+    environment: str,
+    model: str,
+    write: Write = write_whole,
 ) -> None:
     """Replace the model's endpoints in one step; an empty list removes the file."""
     path = endpoints_path(state, environment=environment, model=model)
@@ -63,7 +68,17 @@ def write_endpoints(
         path.unlink(missing_ok=True)
         return
     ordered = tuple(sorted(endpoints, key=lambda endpoint: (-endpoint.share, endpoint.release)))
-    write_whole(path, dump_json(ordered, tuple[Endpoint, ...]))
+    write_if_changed(path, dump_json(ordered, tuple[Endpoint, ...]), write)
+
+
+def write_if_changed(path: Path, content: bytes, write: Write) -> None:
+    """Write a file that has another content: each look asks for it, and a full disk takes none."""
+    try:
+        is_there = path.read_bytes() == content
+    except FileNotFoundError:
+        is_there = False
+    if not is_there:
+        write(path, content)
 
 
 def with_known(

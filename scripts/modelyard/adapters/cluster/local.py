@@ -37,6 +37,8 @@ from modelyard.adapters.cluster.local_state import (
     split_traffic,
     write_state,
 )
+from modelyard.adapters.kept_room import KeptRoom
+from modelyard.adapters.replaced_file import Write, write_whole
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.domain.canary.traffic import RolloutState
@@ -253,12 +255,13 @@ class LocalCluster:
 
     def _settle(self, state: State, before: State) -> State:
         """Write the state, split requests by it, and stop servers it no longer names."""
-        write_state(self._path(state.environment, state.model), state)
+        self._write(state)
         write_endpoints(
             self._state,
             self._endpoints(state, before),
             environment=state.production,
             model=state.model,
+            write=self._writer(state),
         )
         kept = {server.release for server in state.servers}
         for server in before.servers:
@@ -296,7 +299,7 @@ class LocalCluster:
         due = [each.release for each in (stable, candidate) if each and self._is_due(state, each)]
         state = replace(state, stable=stable, candidate=candidate)
         # Written before the start, so that the next call finds what a killed call started.
-        write_state(self._path(state.environment, state.model), state)
+        self._write(state)
         # One that cannot start keeps no other from its start.
         (stable, first), (candidate, second) = (
             self._start(state, each) if each and each.release in due else (each, None)
@@ -419,6 +422,14 @@ class LocalCluster:
 
     def _read(self, environment: str, model: str) -> State | None:
         return read_state(self._path(environment, model))
+
+    def _write(self, state: State) -> None:
+        path = self._path(state.environment, state.model)
+        write_state(path, state, write=self._writer(state))
+
+    def _writer(self, state: State) -> Write:
+        """How a state is written: one that takes a release out of traffic on a full disk, too."""
+        return KeptRoom(self._state).write_whole if state.aborted is not None else write_whole
 
     def _path(self, environment: str, model: str) -> Path:
         return self._state / "cluster" / environment / f"{model}.json"

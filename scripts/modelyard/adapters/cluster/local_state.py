@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from modelyard.adapters.cluster.endpoints import hint_of_state
+from modelyard.adapters.cluster.endpoints import hint_of_state, write_if_changed
 from modelyard.adapters.processes.process_table import Started
-from modelyard.adapters.replaced_file import write_whole
+from modelyard.adapters.replaced_file import Write, write_whole
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.environment import Environment
@@ -307,9 +307,9 @@ def read_state(path: Path) -> State | None:
         return None
 
 
-def write_state(path: Path, state: State) -> None:
-    """Replace the state in one step."""
-    write_whole(path, dump_json(state, State))
+def write_state(path: Path, state: State, *, write: Write = write_whole) -> None:
+    """Replace the state in one step, if it is another one."""
+    write_if_changed(path, dump_json(state, State), write)
 
 
 def _promote(state: State) -> State:

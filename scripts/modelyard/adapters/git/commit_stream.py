@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +14,9 @@ from pathlib import Path
 from modelyard.adapters.git.names import message_bytes, name_and_mail, path_of, revision_of
 from modelyard.adapters.git.process import run_git
 from modelyard.errors import CannotAnswer
+
+_REPORT = "fast-import: dumping crash report to "
+_LEFT = re.compile(r"\S*\bfast_import_crash_\d+|(?<=')[^']*/tmp_(?:pack|idx)_\w+(?=')")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +87,22 @@ def _unfinished() -> bytes:
 def _import(root: Path, ref: bytes, parts: Sequence[bytes]) -> list[str]:
     """The lines that git answers to the parts of a stream, with the ref reset at its end."""
     stream = [b"feature done\n", *parts, b"reset %s\nfrom %s\n\ndone\n" % (ref, b"0" * 40)]
-    done = run_git(root, "fast-import", "--quiet", "--date-format=raw", stdin=b"".join(stream))
+    try:
+        done = run_git(root, "fast-import", "--quiet", "--date-format=raw", stdin=b"".join(stream))
+    except CannotAnswer as error:
+        _remove_left(root, error.message)
+        said = error.message.partition(_REPORT)[0].strip()
+        raise type(error)(said, hint=error.hint) from error.__cause__
     if not (lines := done.stdout.decode().splitlines()):
         raise CannotAnswer(f"git fast-import in {root}: wrote nothing")
     return lines
+
+
+def _remove_left(root: Path, message: str) -> None:
+    """Remove what an import that failed names and leaves: on a full disk each adds to the rest."""
+    for name in _LEFT.findall(message):
+        with suppress(OSError):
+            (root / name).unlink()
 
 
 def _commit(commit: NewCommit, parent: bytes | None) -> bytes:

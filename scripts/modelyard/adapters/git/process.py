@@ -18,7 +18,7 @@ from modelyard.adapters.processes.silence_limit import (
     run_with_silence_limit,
 )
 from modelyard.domain.harmless_text import hide_passwords
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, DiskFault, NoRoom
 
 logger = logging.getLogger(__name__)
 
@@ -191,8 +191,12 @@ def git_failure(
     """The error that reports a failed git command."""
     message = git_message(done)
     # First: a remote without room rejects a push, too.
-    if disk := next((hint for sign, hint in _DISK.items() if sign in message), None):
-        return CannotAnswer(f"{what}: {message}", hint=disk)
+    if any(sign in message for sign in _NO_ROOM):
+        return NoRoom(f"{what}: {message}", hint=_MAKE_ROOM)
+    if _READ_ONLY in message:
+        return DiskFault(
+            f"{what}: {message}", hint="mount it to be written again, and run it again"
+        )
     if lock := lock_in_the_way(message):
         return CannotAnswer(f"{what}: {message}", hint=hint_of_lock(lock))
     if args[0] == "push" and _REJECTED.search(done.stdout.decode("utf-8", "replace")):
@@ -203,12 +207,13 @@ def git_failure(
 
 
 _MAKE_ROOM = "make room on that disk, and run it again: nothing is half done"
-_DISK = {
-    "No space left on device": _MAKE_ROOM,
-    "Out of diskspace": _MAKE_ROOM,  # in the words of fast-import
-    "Disk quota exceeded": _MAKE_ROOM,
-    "Read-only file system": "mount it to be written again, and run it again",
-}
+_NO_ROOM = (
+    "No space left on device",
+    "Out of diskspace",  # in the words of fast-import
+    "Disk quota exceeded",
+)
+_MOUNT = "mount it to be written again, and run it again"
+_READ_ONLY = "Read-only file system"
 
 
 def lock_in_the_way(message: str) -> str | None:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +50,7 @@ class ScrapeMetrics:
     def __init__(self, root: Path, repository: Repository, clock: Clock) -> None:
         self._state = root.absolute() / repository.state
         self._clock = clock
+        self._unwritten: dict[str, list[bytes]] = {}
 
     def samples(self, model: str, *, since: datetime, keep: bool = True) -> tuple[Sample, ...]:
         """Scrape every server that takes traffic now; returns all samples since then.
@@ -63,18 +65,30 @@ class ScrapeMetrics:
         """
         counts = self._scrape(model)
         path = self._state / "cluster" / "samples" / f"{model}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
         # The judge and a person's `modelyard judge` may scrape at the same time.
-        with path.with_suffix(".lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(path.with_suffix(".lock")):
             text = path.read_bytes() if path.exists() else b""
             lines = [line for line in text.splitlines() if line]
+            known = set(lines)  # a write may have failed after the first of them
+            new = [line for line in self._unwritten.get(model, ()) if line not in known]
             if counts:
-                lines.append(_line(Sample(at=self._clock.now(), counts=counts)))
+                new.append(_line(Sample(at=self._clock.now(), counts=counts)))
                 if keep:
-                    _append(path, lines)
-        known = (sample for line in lines if (sample := _sample(line)) is not None)
-        return tuple(sorted((s for s in known if s.at >= since), key=lambda sample: sample.at))
+                    self._keep(model, path, lines, new)
+            lines += new
+        found = (sample for line in lines if (sample := _sample(line)) is not None)
+        return tuple(sorted((s for s in found if s.at >= since), key=lambda sample: sample.at))
+
+    def _keep(self, model: str, path: Path, lines: list[bytes], new: list[bytes]) -> None:
+        """Append new lines; what a full disk does not take is kept here until it does."""
+        try:
+            _append(path, lines, new)
+        except OSError as error:
+            if model not in self._unwritten:
+                logger.warning("%s: %s; what it lacks is judged all the same", path, error.strerror)
+            self._unwritten[model] = _thinned(new)
+        else:
+            self._unwritten.pop(model, None)
 
     def _scrape(self, model: str) -> dict[str, Counts]:
         tallies, faults = dict[str, _Tally](), dict[str, str]()
@@ -188,16 +202,33 @@ def _fetch(url: str) -> str | None:
     return text.decode() if answer.status == http.client.OK else None
 
 
-def _append(path: Path, lines: list[bytes]) -> None:
-    """Append the last line, after a newline that ends a line that was cut short."""
-    if sum(map(len, lines)) > MAX_BYTES:
-        # The older half alone: the judge needs recent samples close together.
-        half = len(lines) // 2
-        lines[:half] = lines[:half:2]
-        write_whole(path, b"".join(line + b"\n" for line in lines))
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone with the file of samples; without a lock where a full disk has no room for one."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX)
+        yield
+
+
+def _append(path: Path, lines: list[bytes], new: list[bytes]) -> None:
+    """Append new lines, after a newline that ends a line that was cut short."""
+    every = [*lines, *new]
+    if len(thinned := _thinned(every)) < len(every):
+        write_whole(path, b"".join(line + b"\n" for line in thinned))
         return
     with path.open("ab") as file:
-        file.write(b"\n" + lines[-1] + b"\n")
+        file.write(b"".join(b"\n" + line + b"\n" for line in new))
+
+
+def _thinned(lines: list[bytes]) -> list[bytes]:
+    """The lines; without every second one of the older half where they are too long."""
+    if sum(map(len, lines)) <= MAX_BYTES:
+        return lines
+    # The older half alone: the judge needs recent samples close together.
+    half = len(lines) // 2
+    return [*lines[:half:2], *lines[half:]]
 
 
 def _line(sample: Sample) -> bytes:

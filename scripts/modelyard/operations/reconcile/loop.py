@@ -33,7 +33,14 @@ from modelyard.domain.promotion.plan import plan
 from modelyard.domain.promotion.world import World
 from modelyard.domain.sites import Standing
 from modelyard.domain.specs.repository import ForgeKind
-from modelyard.errors import CannotAnswer, LostAnswer, Refused, YardError, explain_disk_error
+from modelyard.errors import (
+    CannotAnswer,
+    LostAnswer,
+    NoRoom,
+    Refused,
+    YardError,
+    explain_disk_error,
+)
 from modelyard.operations.forge.deployments import keep_deployments
 from modelyard.operations.forge.status_comment import keep_status_comments
 from modelyard.operations.reconcile.apply import Report, apply_action
@@ -103,7 +110,8 @@ def log_error(error: Exception, *, defect: str = "unexpected") -> None:
 def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Report) -> int:
     """Collect, plan and apply until nothing changes; returns how many actions changed something.
 
-    A model that owes a rollback may use the calls of the forge that are kept for that.
+    A model that owes a rollback may use the calls of the forge that are kept for that, and the room
+    on the disk.
 
     An action that failed is tried again in every round. Its error is raised once nothing changes;
     whoever waits gives a lost answer two minutes first.
@@ -123,6 +131,9 @@ def reconcile_model(workspace: Workspace, model: str, *, wait: bool, report: Rep
         return _reconcile(workspace, model, wait=wait, report=report)
     except KeptForRollbacks:
         if not owes_rollback(workspace, model):
+            raise
+    except NoRoom:
+        if not (owes_rollback(workspace, model) and workspace.kept_room.give_back()):
             raise
     with urgent():
         return _reconcile(workspace, model, wait=wait, report=report, shows=False)

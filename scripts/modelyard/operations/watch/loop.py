@@ -19,6 +19,7 @@ from modelyard.operations.open_workspace import workspace_of
 from modelyard.operations.reconcile.apply import Report
 from modelyard.operations.reconcile.loop import log_error
 from modelyard.operations.watch.at_rest import RestingModels
+from modelyard.operations.watch.disk_news import DiskNews
 from modelyard.operations.watch.forge_pace import first_pause, next_pause
 from modelyard.operations.watch.health import WatchHealth
 from modelyard.operations.watch.pass_once import (
@@ -146,6 +147,7 @@ class Watcher:
         pages: The pages that it serves, if it serves any.
         resting: The models at rest, which a pass over all models leaves out.
         shard: The part of the models that it covers.
+        disk_news: What people know of the disks.
     """
 
     workspace: Workspace
@@ -160,6 +162,7 @@ class Watcher:
     pages: LivePages | None = None
     resting: RestingModels = field(default_factory=RestingModels)
     shard: Shard = WHOLE
+    disk_news: DiskNews = field(default_factory=DiskNews)
 
     def run_passes_and_wait(self) -> None:
         """Run passes until one changes nothing, then wait until something is due."""
@@ -178,6 +181,7 @@ class Watcher:
                 break
         if self.pages is not None:
             self.pages.refresh(self._read_refs() or self.seen)
+        self.workspace.kept_room.keep()
         pause = self._pause_seconds()
         if pause == self.interval:
             self._pack_objects()
@@ -190,7 +194,7 @@ class Watcher:
 
     def _run_pass(self) -> bool:
         """True if the pass changed something; its failures may be gone in the next one."""
-        before, result = time.monotonic(), None
+        before, result, failed = time.monotonic(), None, list[Exception]()
         try:
             result = run_pass(
                 self.workspace,
@@ -202,12 +206,15 @@ class Watcher:
                 shard=self.shard,
             )
         except Exception as error:  # noqa: BLE001 - it survives defects, and its health shows them
+            failed.append(error)
             log_error(error, defect="a pass failed")
         self.health.record_pass(
             seconds=time.monotonic() - before, result=result, covers_all=self.due is None
         )
-        for _, failure in result.failures if result else ():
+        failures = [failure for _, failure in result.failures] if result else failed
+        for failure in failures if result else ():
             log_error(failure)
+        self.disk_news.tell(failures, is_whole=self.due is None and result is not None)
         return result is not None and result.changed
 
     def _hears_servers(self) -> bool:
@@ -245,6 +252,9 @@ class Watcher:
             logger.warning("the objects of the checkout stay unpacked: %s", error.message)
 
     def _pause_seconds(self) -> float:
+        # While nothing can be written down, nobody knows what is judged.
+        if self.disk_news.lasts:
+            return min(self.interval, JUDGED_SECONDS)
         # More traffic wakes nobody, and a process that becomes ready does not either.
         try:
             if not self._hears_servers() and is_start_awaited(self.workspace, self.shard):

@@ -57,12 +57,16 @@ def _notify_of_model(
 ) -> bool:
     # Recorded after they were sent: a watcher killed in between sends them twice rather than never.
     # In one push, which others cannot make fail for long: each starts another pass as well.
-    sent: list[Notification] = []
-    changed, failures = run_each((None, partial(_send, notice, sent)) for notice in notices)
-    if sent:
-        workspace.facts.update_model(model, partial(_with_keys, [each.key for each in sent]))
+    unrecorded, sent = workspace.unrecorded_news.get(model, ()), list[Notification]()
+    new = [each for each in notices if each.key not in unrecorded]
+    changed, failures = run_each((None, partial(_send, notice, sent)) for notice in new)
     for notice in sent:
         on_notified(notice)
+    if keys := (*unrecorded, *(each.key for each in sent)):
+        # While they cannot be recorded, as on a full disk, each pass would send them again.
+        workspace.unrecorded_news[model] = keys
+        workspace.facts.update_model(model, partial(_with_keys, keys))
+        del workspace.unrecorded_news[model]
     raise_first([error for _, error in failures])
     return changed
 

@@ -29,7 +29,7 @@ from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.paths import environment_file, release_file
 from modelyard.domain.specs.release import Release
 from modelyard.domain.verdict import Outcome
-from modelyard.errors import YardError
+from modelyard.errors import NoRoom, YardError, explain_disk_error
 from modelyard.operations.forge.merges import read_merges
 from modelyard.operations.reconcile.collect import collect_reviews
 from modelyard.operations.reconcile.loop import raise_first, run_all, run_each
@@ -181,14 +181,27 @@ class _Observation:
         # Asked only when it matters: it takes the forge's pull requests.
         after = verified if not is_new or (self.goes_forward and self._is_reviewed) else after
         if after != before:
-            change = partial(_written, before, after)
-            self.workspace.facts.observe_release(
-                environment.name, release.model, change, site=self.site
-            )
+            self._write_down(before, after)
         events = release_events(release, before, after)
         _, failures = run_each((None, partial(self._publish, event)) for event in events)
         raise_first([*([error] if error else []), *(failure for _, failure in failures)])
         return after != before
+
+    def _write_down(self, before: ReleaseFacts, after: ReleaseFacts) -> None:
+        """Change the facts; those of a release that is bad have the room kept for a rollback."""
+        write = partial(
+            self.workspace.facts.observe_release,
+            self.environment.name,
+            self.release.model,
+            partial(_written, before, after),
+            site=self.site,
+        )
+        try:
+            write()
+        except NoRoom:
+            if not (is_bad(after, self.release) and self.workspace.kept_room.give_back()):
+                raise
+            write()
 
     @cached_property
     def _is_reviewed(self) -> bool | None:
@@ -220,7 +233,7 @@ class _Observation:
             return facts
         return replace(facts, verdict=verdict, judged_at=self.workspace.services.clock.now())
 
-    def _out_of_traffic(self, facts: ReleaseFacts) -> tuple[ReleaseFacts, YardError | None]:
+    def _out_of_traffic(self, facts: ReleaseFacts) -> tuple[ReleaseFacts, Exception | None]:
         """The facts once a release that is bad left traffic, and what prevented that."""
         reason = _why_bad(facts)
         if reason is None:
@@ -229,8 +242,9 @@ class _Observation:
             cluster = self.workspace.services.cluster
             try:
                 cluster.abort(self.release, environment=self.environment, reason=reason)
-            except YardError as error:  # the rollback that follows in Git takes it out, too
-                return facts, error
+            # The rollback that follows in Git takes it out, too.
+            except (YardError, OSError) as error:
+                return facts, explain_disk_error(error)
         elif facts.aborted != JUDGED_BAD:
             return facts, None
         return replace(facts, aborted=reason), None  # JUDGED_BAD: the same judge, with its numbers

@@ -1,0 +1,54 @@
+"""Tells people once that a disk takes no write: the facts, which tell of all else, are on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+from modelyard.adapters.messages import send_message
+from modelyard.errors import DiskFault, explain_disk_error
+
+_MEANWHILE = (
+    "A release that is bad leaves traffic all the same, as far as this machine can write that down;"
+    " Git follows as soon as it can. Nothing else goes forward."
+)
+
+_QUIET_SECONDS = 3600.0
+"""A disk that is full now and then is news once in that time."""
+
+
+@dataclass
+class DiskNews:
+    """What people know of the disks.
+
+    Args:
+        lasts: Whether a disk took no write when it was last tried.
+        is_told: Whether people were told of that.
+        told_at: When they were told last, by the monotonic clock.
+    """
+
+    lasts: bool = False
+    is_told: bool = False
+    told_at: float = -inf
+
+    def tell(self, failures: Iterable[Exception], *, is_whole: bool) -> None:
+        """Tell of the first failure that is a disk's, if people do not know of it yet.
+
+        Args:
+            failures: What failed in a pass.
+            is_whole: Whether it was over all models: only such a pass shows that it is over.
+        """
+        named = (explain_disk_error(failure) for failure in failures)
+        fault = next((each for each in named if isinstance(each, DiskFault)), None)
+        now = time.monotonic()
+        if fault is None:
+            self.lasts = self.lasts and not is_whole
+        elif not self.lasts:
+            self.lasts, self.is_told = True, now < self.told_at + _QUIET_SECONDS
+        if fault is None or self.is_told:
+            return
+        said = f"{fault.message}. {fault.hint or ''}\n{_MEANWHILE}"
+        if send_message("A disk of modelyard takes no write", said):
+            self.is_told, self.told_at = True, now
