@@ -644,6 +644,22 @@ def test_what_opens_models_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -
     assert (kept["OMP_NUM_THREADS"], kept["PATH"]) == ("2", os.environ["PATH"])
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX",
+     "PYTHONINSPECT", "PYTHONPLATLIBDIR", "PYTHON_PRESITE", "LD_PRELOAD", "LD_AUDIT"],
+)  # fmt: skip
+def test_no_variable_brings_code_to_what_opens_a_model(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "/opt/other")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/cuda/lib")
+    kept = bare_environment()
+    assert name not in kept
+    assert (kept["PYTHONUNBUFFERED"], kept["LD_LIBRARY_PATH"]) == ("1", "/opt/cuda/lib")
+
+
 def test_what_forks_trainers_forgets_the_credentials_it_was_started_with(tmp_path: Path) -> None:
     """A fork has the memory of the process that it came from."""
     command = [sys.executable, "-P", "-m", "modelyard", "preload", "--socket", str(tmp_path / "s")]

@@ -65,12 +65,12 @@ def preload(address: Path, modules: tuple[str, ...]) -> None:
 
     Prints `ready` once it listens, and ends when its stdin is closed or its parent is gone.
     """
-    from modelyard.adapters.processes.environment import bare_environment
+    from modelyard.adapters.processes.environment import bare_of_secrets
     from modelyard.adapters.processes.preloaded import serve_forks
 
     # What a process was started with stays in its memory and in that of its forks, and these run
     # trainers and models: start again without credentials.
-    bare = bare_environment()
+    bare = bare_of_secrets()
     if os.environ.keys() - bare.keys():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], bare)  # noqa: S606 - no shell is wanted
     wanted = dict.fromkeys((*MODULES, *modules))

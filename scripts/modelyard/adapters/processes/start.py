@@ -322,7 +322,9 @@ def resolve_command(command: Sequence[str], python: Path | None = None) -> list[
     """The command with its interpreter; -P keeps the working folder out of its imports."""
     interpreter = sys.executable if python is None else str(python)
     if command[0] == "modelyard":
-        where = ["-m", "modelyard"] if python is None else [str(IN_RUNTIME)]
+        # What opens a model has no PYTHONPATH, and would not find a toolkit that is only there.
+        is_found = python is None and "PYTHONPATH" not in os.environ
+        where = ["-m", "modelyard"] if is_found else [str(IN_RUNTIME)]
         return [interpreter, "-P", *where, *command[1:]]
     if command[0] == "python":
         return [interpreter, *command[1:]]
