@@ -12,6 +12,7 @@ from modelyard.domain.specs.repository import Repository
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WORKFLOWS = "environments/platform/manifests/workflows"
+ENVIRONMENT = "environments/production/environment.yaml"
 DASHBOARDS = "environments/platform/manifests/dashboards"
 
 
@@ -283,3 +284,71 @@ def test_a_check_of_what_changed_sees_what_was_removed(render, committed_root, f
 
 def test_what_changed_goes_with_a_check_alone(render):
     assert render("--changed-since", "HEAD")[0] == 2
+
+
+@pytest.fixture
+def restored(render, committed_root):
+    """A rollback restored the first release byte for byte, from before its environment changed."""
+    root, pin = committed_root, "environments/production/releases/pairs.yaml"
+    first = git(root, "rev-parse", "HEAD")
+    changes = {pin: ("version:", "attempt: 2\nversion:"), ENVIRONMENT: ("cas: 4", "cas: 6")}
+    for path, (old, new) in changes.items():
+        (root / path).write_text((root / path).read_text().replace(old, new))
+        assert render()[0] == 0
+        assert render("--check")[0] == 0
+        git(root, "commit", "-aqm", path)
+    git(root, "checkout", "-q", first, "--", pin, "environments/production/manifests/pairs")
+    return root
+
+
+def test_what_a_rollback_restored_is_not_stale_though_its_environment_changed_since(
+    render, restored
+):
+    # Until it is committed nothing tells it from a pin that somebody wrote.
+    assert render("--check")[0] == 3
+    git(restored, "commit", "-aqm", "Roll back")
+    assert render("--check")[0] == 0
+    assert render("--check", "--environment", "production")[0] == 0
+    assert render("--check", "--changed-since", "HEAD~1")[0] == 0
+    git(restored, "commit", "-q", "--allow-empty", "-m", "Something else")
+    assert render("--check")[0] == 0
+
+
+def test_what_a_rollback_restored_is_stale_once_what_it_is_rendered_from_changes_again(
+    render, restored
+):
+    git(restored, "commit", "-aqm", "Roll back")
+    environment = restored / ENVIRONMENT
+    environment.write_text(environment.read_text().replace("replicas: 6", "replicas: 7"))
+    stale = ["environments/production/manifests/pairs/rollout.yaml is not what its release "]
+    for _ in ("in the checkout", "as a commit"):
+        code, lines, _ = render("--check")
+        assert (code, [line[: len(stale[0])] for line in lines]) == (3, stale)
+        git(restored, "commit", "-q", "--allow-empty", "-am", "More servers")
+    assert render()[0] == 0
+    assert render("--check")[0] == 0
+
+
+def test_what_a_rollback_restored_may_not_be_edited(render, restored):
+    git(restored, "commit", "-aqm", "Roll back")
+    monitor = restored / "environments/production/manifests/pairs/monitor.yaml"
+    monitor.write_text(monitor.read_text() + "# mine\n")
+    assert render("--check")[0] == 3
+
+
+def test_a_pin_that_was_never_there_is_not_a_restored_one(render, restored):
+    pin = restored / "environments/production/releases/pairs.yaml"
+    pin.write_text(pin.read_text() + "attempt: 3\n")
+    git(restored, "commit", "-aqm", "By hand")
+    assert render("--check")[0] == 3
+
+
+def git(root: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-c", "user.name=Ann", "-c", "user.email=ann@example.org", *words],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()

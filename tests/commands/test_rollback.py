@@ -5,10 +5,14 @@ from dataclasses import replace
 import pytest
 
 from git_commits import spoil_state
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.domain.promotion.facts import Hold
 from modelyard.domain.promotion.pulls import CHECKS, PROMOTE, PullState
+from modelyard.operations.rollback import decide_rollback
+from modelyard.operations.watch.pull_checks import problems_of
 from operations.yard import BOT, MODEL, manifests, new_yard, release_file
 from operations.yard_with_history import (
+    answer,
     faked_registry,
     in_production,
     promoted,
@@ -59,6 +63,35 @@ def test_restores_the_last_verified_release_byte_for_byte(yard):
     (entry, *_) = yard.git.log(yard.main(), path=release_file("canary"), first_parent=True)
     assert entry.trailers["Modelyard-Rollback-Of"] == "v2"
     assert entry.trailers["Modelyard-Reason"] == "v2 is on hold: users complain"
+
+
+def test_a_rollback_to_before_a_change_of_the_environment_ends_in_no_red_repository(yard):
+    folder = yard.folder / "clone"
+    environment = "environments/canary/environment.yaml"
+    canary = yard.workspace().catalog(yard.main()).environments["canary"]
+    wider = replace(canary, rollout=replace(canary.rollout, replicas=3))
+    yard.git.run("fetch", "-q", "origin")
+    yard.git.run("checkout", "-q", "-B", "main", "origin/main")
+    (folder / environment).write_bytes(dump_spec("Environment", wider))
+    assert run(yard, "--root", str(folder), "render").code == 0
+    paths = [environment, release_file("canary"), manifests("canary") + "rollout.yaml"]
+    yard.commit({path: (folder / path).read_bytes() for path in paths})
+
+    workspace = yard.workspace()
+    decided = decide_rollback(workspace, "canary", MODEL, reason="bad", by="bo", remove=False)
+    assert problems_of(workspace, workspace.services.pulls.propose(decided.change)) == []
+
+    assert run(yard, "rollback", "canary", MODEL, "--reason", "users complain").code == 0
+
+    assert yard.names()["canary"] == "v1"
+    yard.git.run("fetch", "-q", "origin")
+    yard.git.run("checkout", "-q", "-f", "-B", "main", "origin/main")
+    assert run(yard, "--root", str(folder), "render", "--check").code == 0
+    told = answer(yard, "doctor", code=3)
+    (checked,) = (
+        e for e in told["checks"] if e["check"] == "manifests are what releases render to"
+    )
+    assert (checked["state"], checked["found"]) == ("well", [])
 
 
 @pytest.mark.long

@@ -70,7 +70,7 @@ def render(
         for release in chosen:
             _print_written(write_release(root, catalog, release))
         return
-    _refuse_stale(find_stale(tree, catalog, chosen), hint="modelyard render")
+    _refuse_stale(find_stale(root, catalog, chosen), hint="modelyard render")
     print_line(f"{len(chosen)} releases are rendered", err=True)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelyard.adapters.git.trees import Tree, WorkingTree
+from modelyard.adapters.git.trees import GitTree, Tree, WorkingTree
 from modelyard.adapters.processes.shared_work import share_work
 from modelyard.adapters.replaced_file import replace_file
 from modelyard.adapters.specs.documents import dump_documents, dump_spec
-from modelyard.adapters.specs.reader import read_valid_catalog
+from modelyard.adapters.specs.reader import read_specs, read_valid_catalog
 from modelyard.adapters.workflows.sources import rendered_workflows
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import (
@@ -22,10 +23,12 @@ from modelyard.domain.specs.paths import (
     release_file,
 )
 from modelyard.domain.specs.release import RENDERER, Release
+from modelyard.errors import CannotAnswer
 from modelyard.operations.services import repository_of
 from modelyard.operations.validation import find_changes
 from modelyard.render.dashboard import dashboard_manifest
 from modelyard.render.tree import (
+    Restored,
     place_of,
     release_folder,
     rendered_tree,
@@ -34,6 +37,9 @@ from modelyard.render.tree import (
     stray_manifests,
     tree_digest,
 )
+
+if TYPE_CHECKING:
+    from modelyard.adapters.git.repository import Git
 
 Files = Mapping[str, bytes | None]
 """Content by path; None removes the file."""
@@ -88,26 +94,70 @@ def find_stale_since(root: Path, ref: str) -> list[str]:
         return []
     tree = WorkingTree(root)
     if any(model is None for _, model in places):  # an environment is about every model
-        return stale_manifests(tree, read_rendered(tree), changed)
+        return stale_manifests(tree, read_rendered(tree), changed, restored=_restored_here(root))
     models = {model for _, model in places if model is not None}
     catalog = read_valid_catalog(tree, models=models)
     environments = environment_names(tree.folders(ENVIRONMENTS))
     folders = [manifests_folder(name, model) for name in environments for model in models]
-    return stale_manifests(tree.part(folders), catalog, changed)
+    part = tree.part(folders)
+    return stale_manifests(part, catalog, changed, restored=_restored_here(root))
 
 
-def find_stale(tree: Tree, catalog: Catalog, chosen: Sequence[Release]) -> list[str]:
-    """Return what is wrong with the manifests of these releases, in sentences."""
+def find_stale(root: Path, catalog: Catalog, chosen: Sequence[Release]) -> list[str]:
+    """Return what is wrong with the manifests of these releases in a checkout, in sentences."""
+    tree, restored = WorkingTree(root), _restored_here(root)
     if len(chosen) < len(catalog.releases):
         pins = {release_file(release.environment, release.model) for release in chosen}
-        return stale_manifests(tree, catalog, pins)
+        return stale_manifests(tree, catalog, pins, restored=restored)
     # A check of everything also finds manifests without a release. They come first: this lists the
     # files once, for every process.
     strays = stray_manifests(tree, catalog)
     found = share_work(
-        chosen, lambda some: stale_releases(tree, catalog, some), least=_WORTH_A_PROCESS
+        chosen,
+        lambda some: stale_releases(tree, catalog, some, restored=restored),
+        least=_WORTH_A_PROCESS,
     )
     return [*found, *strays]
+
+
+def find_restored(git: Git, commit: str) -> Restored:
+    """Tell of what a rollback restored on a commit's main branch, see `render.tree.Restored`.
+
+    A rollback brings the pin and the manifests back that were there before another release. It does
+    not render: what was verified is these bytes.
+    """
+    specs_of: dict[tuple[str, str], Catalog] = {}
+
+    def specs_then(release: Release) -> Catalog | None:
+        from modelyard.operations.workspace import read_past
+
+        here, *earlier = read_past(git, commit, release.environment, release.model) or (None,)
+        if here is None or here.release != release:
+            return None
+        if all(each.release != release for each in earlier):
+            return None
+        key = here.commit, release.model
+        if key not in specs_of:
+            tree = GitTree(git, here.commit)
+            specs_of[key] = read_specs(tree, models={release.model}, kinds=_KINDS).catalog
+        return specs_of[key]
+
+    return specs_then
+
+
+def _restored_here(root: Path) -> Restored:
+    """What a rollback restored up to the commit that is checked out, if the folder has one."""
+    from modelyard.adapters.git.repository import Git
+
+    git = Git(root)
+
+    def specs_then(release: Release) -> Catalog | None:
+        try:
+            return find_restored(git, git.rev_parse("HEAD"))(release)
+        except CannotAnswer:  # not a repository: nothing tells what was there before
+            return None
+
+    return specs_then
 
 
 def write_release(root: Path, catalog: Catalog, release: Release) -> Files:

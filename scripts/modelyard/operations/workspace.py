@@ -149,7 +149,11 @@ class Workspace:
         """The main branch's releases of a model there, newest first, with the current one."""
         commit = self.main()
         return self.once(
-            "past", commit, lambda: _past(self.git, commit, environment, model), environment, model
+            "past",
+            commit,
+            lambda: read_past(self.git, commit, environment, model),
+            environment,
+            model,
         )
 
     def catalog(self, commit: str) -> Catalog:
@@ -290,7 +294,8 @@ def _model_names(tree: GitTree) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
+def read_past(git: Git, commit: str, environment: str, model: str) -> tuple[PastRelease, ...]:
+    """The releases of a model up to a commit named in full, see `Workspace.past`."""
     path = release_file(environment, model)
     # First parents alone: a release counts from its merge, not from a commit on its branch.
     # With its manifests: somebody may have changed them alone.

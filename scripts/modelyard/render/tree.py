@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
@@ -31,6 +31,9 @@ from modelyard.yaml_writer import HEADER, yaml_bytes
 
 Place: TypeAlias = "tuple[str | None, str | None]"
 """An environment and a model; None for any."""
+
+Restored: TypeAlias = "Callable[[Release], Catalog | None]"
+"""The specs as they were when a rollback restored a release; None for one that none restored."""
 
 
 class Tree(Protocol):
@@ -104,17 +107,24 @@ def committed_tree(tree: Tree, folder: str) -> Mapping[str, bytes]:
 
 
 def stale_manifests(
-    tree: Tree, catalog: Catalog, changed: Collection[str] | None = None
+    tree: Tree,
+    catalog: Catalog,
+    changed: Collection[str] | None = None,
+    *,
+    restored: Restored = lambda _: None,
 ) -> list[str]:
     """The problems of the rendered files, in sentences that name the file.
 
     The files of every release must have the digest that it pins. Those of the current renderer must
     also equal what it renders now; older ones stay as they are, so that a restored tree is valid.
+    So is one that a rollback restored byte for byte from before its model or environment changed,
+    until they change again.
 
     Args:
         tree: The files.
         catalog: The specs of the same files.
         changed: Check only releases that one of these paths belongs to; None for all.
+        restored: Tells what a rollback restored.
     """
     places = None if changed is None else {place for path in changed if (place := place_of(path))}
     concerned = (
@@ -122,15 +132,20 @@ def stale_manifests(
         for release in catalog.releases.values()
         if places is None or not places.isdisjoint(_places_of(release))
     )
-    return stale_releases(tree, catalog, concerned) + stray_manifests(tree, catalog, places)
+    found = stale_releases(tree, catalog, concerned, restored=restored)
+    return found + stray_manifests(tree, catalog, places)
 
 
-def stale_releases(tree: Tree, catalog: Catalog, releases: Iterable[Release]) -> list[str]:
+def stale_releases(
+    tree: Tree, catalog: Catalog, releases: Iterable[Release], *, restored: Restored
+) -> list[str]:
     """The problems of the rendered files of these releases, see `stale_manifests`."""
     return [
         sentence
         for release in releases
-        for sentence in _stale(release, committed_tree(tree, release_folder(release)), catalog)
+        for sentence in _stale(
+            release, committed_tree(tree, release_folder(release)), catalog, restored
+        )
     ]
 
 
@@ -151,24 +166,38 @@ def _places_of(release: Release) -> tuple[Place, ...]:
     return (environment, model), (environment, None), (None, model)
 
 
-def _stale(release: Release, committed: Mapping[str, bytes], catalog: Catalog) -> list[str]:
+def _stale(
+    release: Release, committed: Mapping[str, bytes], catalog: Catalog, restored: Restored
+) -> list[str]:
     folder = release_folder(release)
-    model = catalog.models.get(release.model)
-    environment = catalog.environments.get(release.environment)
-    if model is None or environment is None:
+    if release.model not in catalog.models or release.environment not in catalog.environments:
         return [f"{folder}: its model or environment is missing"]
+    is_pinned = tree_digest(committed) == release.manifests
     if release.renderer == RENDERER:  # an older one is no longer here to compare with
-        wanted = rendered_tree(release, model=model, environment=environment)
+        wanted = _render_with(release, catalog)
         differing = [
             name
             for name in sorted(wanted.keys() | committed.keys())
             if wanted.get(name) != committed.get(name)
         ]
-        if differing:
+        if differing and not (is_pinned and _is_left_as_restored(release, wanted, restored)):
             return [f"{folder}{name} is not what its release renders to" for name in differing]
-    if tree_digest(committed) != release.manifests:
+    if not is_pinned:
         return [f"{folder} does not have the digest its release pins, {release.manifests[:12]}"]
     return []
+
+
+def _is_left_as_restored(release: Release, wanted: Mapping[str, bytes], restored: Restored) -> bool:
+    """Whether a rollback restored it, and nothing that it is rendered from changed since."""
+    then = restored(release)
+    if then is None or release.model not in then.models:
+        return False
+    return release.environment in then.environments and _render_with(release, then) == wanted
+
+
+def _render_with(release: Release, catalog: Catalog) -> Mapping[str, bytes]:
+    model, environment = catalog.models[release.model], catalog.environments[release.environment]
+    return rendered_tree(release, model=model, environment=environment)
 
 
 def stray_manifests(

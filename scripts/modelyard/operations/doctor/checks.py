@@ -261,10 +261,15 @@ def rules_came_with_pull_requests(checkout: Checkout) -> Iterator[Finding]:
 def manifests_are_what_releases_render_to(checkout: Checkout) -> Iterator[Finding]:
     """Argo CD applies the committed manifests, not the pins."""
     from modelyard.adapters.git.trees import GitTree
+    from modelyard.operations.render import find_restored
     from modelyard.render.tree import stale_manifests
 
     # The main branch, not the checkout: Argo CD applies that.
-    for sentence in stale_manifests(GitTree(checkout.git, checkout.main), checkout.specs.catalog):
+    tree, restored = (
+        GitTree(checkout.git, checkout.main),
+        find_restored(checkout.git, checkout.main),
+    )
+    for sentence in stale_manifests(tree, checkout.specs.catalog, restored=restored):
         yield Finding(
             what=sentence, fix="git pull, then modelyard render, and propose what changed"
         )

@@ -9,6 +9,7 @@ from modelyard.adapters.forge.guard import Proposed, find_guard_problems
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.domain.problem import Problem
+from modelyard.domain.promotion.change import Purpose, parse_branch
 from modelyard.domain.promotion.pulls import CHECKS, PullRequest, Status, StatusState
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import record_file
@@ -57,6 +58,7 @@ def check_pull(workspace: Workspace, pull: PullRequest) -> Checked:
 
 def problems_of(workspace: Workspace, pull: PullRequest) -> list[Problem]:
     """The problems of the merge result, those of its specs by file."""
+    from modelyard.operations.render import find_restored
     from modelyard.operations.training.kept_pins import kept_problems
     from modelyard.operations.validation import problems_in
     from modelyard.render.tree import stale_manifests
@@ -75,7 +77,12 @@ def problems_of(workspace: Workspace, pull: PullRequest) -> list[Problem]:
         base=GitTree(workspace.git, main),
         kept=kept_problems(workspace.services.root, specs, commit=merged.tree),
     )
-    found += [_general(each) for each in stale_manifests(tree, specs.catalog, changed)]
+    branch = parse_branch(pull.branch)
+    # What a rollback restores was there, which the branch guard sees to; it renders nothing.
+    is_rollback = branch is not None and branch.purpose is Purpose.ROLLBACK
+    restored = (lambda _: specs.catalog) if is_rollback else find_restored(workspace.git, main)
+    stale = stale_manifests(tree, specs.catalog, changed, restored=restored)
+    found += [_general(each) for each in stale]
     return found + _wrong_verdicts(workspace, specs.catalog, changed)
 
 
