@@ -389,11 +389,12 @@ def test_holding_again_keeps_since_when_and_takes_the_new_reason(run, services, 
     run("hold", "m", "v2", "--reason", "bad", "--as", "Bo")
     first = tip(store)
     services.clock.at = datetime(2026, 3, 2, tzinfo=UTC)
-    run("hold", "m", "v2", "--reason", "bad", "--as", "Bo")
-    assert tip(store) == first
+    again = run("hold", "m", "v2", "--reason", "bad", "--as", "Bo")
+    assert (again, tip(store)) == ((0, "m v2 is on hold: bad\n", ""), first)
 
-    run("hold", "m", "v2", "--reason", "worse", "--as", "Cy")
+    _, out, _ = run("hold", "m", "v2", "--reason", "worse", "--as", "Cy")
 
+    assert out == f"m v2 is on hold: worse (since {AT:%Y-%m-%d %H:%M} UTC it was by Bo: bad)\n"
     assert store.read_model("m").holds == {"v2": Hold(reason="worse", by="Cy", since=AT)}
 
 

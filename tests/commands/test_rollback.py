@@ -122,6 +122,7 @@ def test_a_hold_that_is_there_stays_whoevers_it_is(yard):
     said = run(yard, "rollback", "canary", MODEL, "--reason", "users complain")
 
     assert said.code == 0
+    assert f"{MODEL} v2 is on hold: older\n" in said.out
     assert yard.model_facts.holds == {"v2": known}
     assert yard.names()["canary"] == "v1"
 

@@ -49,8 +49,7 @@ def hold(
     if dry_run:
         print_line(f"would hold {model} {version} as {decided.by}: {reason}")
         return
-    place_hold(services, model, version, decided)
-    print_line(f"{model} {version} is on hold: {reason}")
+    print_line(place_hold(services, model, version, decided))
 
 
 @click.command()

@@ -28,15 +28,30 @@ def decide_hold(services: Services, model: str, version: str, *, reason: str, by
     return Hold(reason=reason, by=by, since=services.clock.now())
 
 
-def place_hold(services: Services, model: str, version: str, hold: Hold) -> None:
-    """Record a hold; a version that is on hold already keeps its first date."""
+def place_hold(services: Services, model: str, version: str, hold: Hold) -> str:
+    """Record a hold, and return what is said of it.
+
+    A version that is on hold already keeps its first date. Its reason is replaced, so the one
+    before is said: later only the history of the facts has it.
+    """
+    replaced: list[Hold] = []
 
     def change(facts: ModelFacts) -> ModelFacts:
         before = facts.holds.get(version)
+        replaced[:] = [before] if before else []
         placed = replace(hold, since=before.since) if before else hold
         return replace(facts, holds={**facts.holds, version: placed})
 
     facts_of(services).update_model(model, change, by=hold.by)
+    return describe_hold(model, version, hold, before=replaced[0] if replaced else None)
+
+
+def describe_hold(model: str, version: str, hold: Hold, *, before: Hold | None) -> str:
+    """Say that a version is on hold, and what for until now if that was something else."""
+    said = f"{model} {version} is on hold: {hold.reason}"
+    if before is None or (before.reason, before.by) == (hold.reason, hold.by):
+        return said
+    return f"{said} (since {before.since:%Y-%m-%d %H:%M} UTC it was by {before.by}: {before.reason})"
 
 
 def find_hold(services: Services, model: str, version: str) -> Hold:

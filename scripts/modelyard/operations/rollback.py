@@ -213,7 +213,8 @@ def _place_hold(workspace: Workspace, rollback: Rollback, report: Report) -> Non
         return replace(before, holds={release.version: hold, **before.holds})
 
     workspace.facts.update_model(release.model, change)
-    report(f"{release.model} {release.version} is on hold: {hold.reason}")
+    kept = rollback.world.model_facts.holds[release.version]  # an earlier one stays
+    report(f"{release.model} {release.version} is on hold: {kept.reason}")
 
 
 def _merge_removal(workspace: Workspace, rollback: Rollback, report: Report) -> None:

@@ -81,8 +81,7 @@ def _hold(command: Hold | Unhold, target: Target, *, by: Person, workspace: Work
     if isinstance(command, Hold):
         reason = command.reason or target.asked
         hold = decide_hold(services, model, version, reason=reason, by=by.login)
-        place_hold(services, model, version, hold)
-        return f"{model} {version} is on hold: {reason}"
+        return place_hold(services, model, version, hold)
     find_hold(services, model, version)
     lift_hold(services, model, version, by=by.login)
     return f"{model} {version} is no longer on hold"
