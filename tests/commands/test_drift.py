@@ -10,6 +10,7 @@ import jsonschema
 import pandas as pd
 import pytest
 
+from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.specs.schemas import schema_folder
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.tables import columns_of
@@ -379,6 +380,41 @@ def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
         "the calendar alone is unknown, so nothing is confirmed",
         "quality is not watched: the record of v2 has no held-out scores to compare",
     ]
+
+
+def ask_for_windows_of(yard: Yard, days: int) -> None:
+    """Change the length of a window on the main branch, with v2 trained on weeks."""
+    yard.write(f"models/{MODEL.name}/model.yaml", dump_spec("Model", with_policy(window_days=days)))
+    yard.publish(f"Windows of {days} days")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("days", [10, 14, 21])
+def test_longer_windows_than_those_of_the_training_are_no_flood_of_rows(yard, days):
+    ask_for_windows_of(yard, days)
+    _, found = answer(yard, "--until", "2026-05-01")
+    assert [w["rows"] for w in found["windows"]] == [100 * days] * 4
+    assert (found["outcome"], found["breaches"]) == ("none", [])
+    assert found["warnings"][0] == (
+        f"v2 was trained with drift.window_days 7, and model.yaml says {days}: {days} days are "
+        "compared by what 7 days of the training data differ, and so less is seen until a version "
+        "is trained anew"
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("days", [1, 3])
+def test_windows_are_never_shorter_than_what_the_profile_knows_the_calendar_by(yard, days):
+    ask_for_windows_of(yard, days)
+    _, found = answer(yard, "--until", "2026-04-29")
+    assert [(w["since"], w["rows"]) for w in found["windows"]] == [
+        ("2026-04-01", 700), ("2026-04-08", 700), ("2026-04-15", 700), ("2026-04-22", 700),
+    ]  # fmt: skip
+    assert (found["outcome"], found["breaches"]) == ("none", [])
+    assert found["warnings"][0] == (
+        f"v2 was trained with drift.window_days 7, and model.yaml says {days}: windows have 7 days "
+        f"until a version is trained with {days}"
+    )
 
 
 @pytest.mark.long

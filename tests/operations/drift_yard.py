@@ -283,6 +283,7 @@ def put_profile(yard: Yard, spec: ModelVersion, model: Model, inputs: tuple[str,
     blocks = ((days - days.min()).dt.days // model.drift.window_days).to_numpy()
     columns = [column for column in model.inputs if column.name in inputs]
     profile = build_profile(columns_of(frame), columns, blocks, times=days.to_numpy())
+    profile = replace(profile, block_days=model.drift.window_days)
     content = json.dumps(profile.to_document(), sort_keys=True).encode()
     return Store(yard.services.repository.artifacts, yard.root).put_evidence(content)
 

@@ -113,6 +113,7 @@ def test_shards_make_the_profile_and_the_warnings_of_one_piece(job, asked):
     kept = json.loads(job.store.read_evidence(whole["profile"]))
     assert kept["repeated"] > 0
     assert kept["habits"]
+    assert kept["block_days"] == job.model.drift.window_days
     assert job.read_document("data.json")["unlabelled"] > 0
     names, artifact = split_of(job, INPUTS), left_by_train(job)
     assert len(names) == min(asked, 6)  # four columns, what is there twice, and habits

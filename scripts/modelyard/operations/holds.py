@@ -51,7 +51,9 @@ def describe_hold(model: str, version: str, hold: Hold, *, before: Hold | None) 
     said = f"{model} {version} is on hold: {hold.reason}"
     if before is None or (before.reason, before.by) == (hold.reason, hold.by):
         return said
-    return f"{said} (since {before.since:%Y-%m-%d %H:%M} UTC it was by {before.by}: {before.reason})"
+    return (
+        f"{said} (since {before.since:%Y-%m-%d %H:%M} UTC it was by {before.by}: {before.reason})"
+    )
 
 
 def find_hold(services: Services, model: str, version: str) -> Hold:

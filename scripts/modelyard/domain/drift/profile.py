@@ -121,6 +121,7 @@ class Profile:
             profiles of earlier versions, whose blocks are taken to have the share of all rows.
         habits: What the second look compares; empty in profiles of earlier versions, and without
             times.
+        block_days: Length of a block; None in profiles of earlier versions, and without times.
     """
 
     rows: int
@@ -130,6 +131,7 @@ class Profile:
     repeated: float | None = None
     repeated_of_blocks: tuple[float, ...] = ()
     habits: tuple[Habit, ...] = ()
+    block_days: int | None = None
 
     def to_document(self) -> dict[str, Any]:
         """The profile as data for JSON; `from_document` returns an equal profile."""
@@ -141,10 +143,11 @@ class Profile:
             if not column.get("is_clock", True):
                 del column["is_clock"]
             column.update({name: list(v) for name, v in column.items() if isinstance(v, tuple)})
-        # Without rows that are there twice, too.
+        # Without rows that are there twice, too, and of an earlier version.
         of_blocks = {"repeated_of_blocks": list(self.repeated_of_blocks)}
         return {
             **(of_blocks if self.repeated_of_blocks else {}),
+            **({} if self.block_days is None else {"block_days": self.block_days}),
             "format": FORMAT,
             "rows": self.rows,
             "blocks": self.blocks,
@@ -182,6 +185,7 @@ class Profile:
                     Habit(**{**h, "columns": tuple(h["columns"]), "usual": tuple(h["usual"])})
                     for h in document.get("habits", ())
                 ),
+                block_days=document.get("block_days"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise CannotAnswer(

@@ -33,6 +33,11 @@ from modelyard.domain.drift.profile import (
 )
 from modelyard.domain.drift.quality import ALARM, Quality
 from modelyard.domain.drift.second_look.findings import Finding, confirm_findings
+from modelyard.domain.drift.watched.block_length import (
+    describe_other_length,
+    find_window_days,
+    fit_to_windows,
+)
 from modelyard.domain.drift.watched.not_watched import find_not_watched
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import ALL_ROWS, Breach
@@ -67,7 +72,7 @@ class FeedResult:
     """What the last windows of a feed showed.
 
     Args:
-        model: The model.
+        model: The model, with windows of the length that was compared.
         catalog: The specs of the main branch.
         commit: The commit of the main branch.
         feed: The feed.
@@ -143,6 +148,9 @@ class FeedComparison(FeedResult):
     def warnings(self) -> tuple[str, ...]:
         """What limits the result, each in a sentence."""
         policy, warnings = self.model.drift, []
+        asked = self.catalog.models[self.model.name].drift.window_days
+        if other := describe_other_length(self.profile, asked, version=self.parent.version):
+            warnings.append(other)
         if small := describe_small_blocks(self.profile, policy):
             warnings.append(small)
         if not self.profile.block_rows:
@@ -158,10 +166,11 @@ class FeedComparison(FeedResult):
                 few = f"{rows:,} rows from {days.since} to {days.until} are too few to compare"
                 warnings.append(f"{few}: {policy.least_rows:,} are needed (drift.least_rows)")
         if self.profile.blocks < LEAST_BLOCKS:
+            days = self.profile.block_days or policy.window_days
             warnings.append(
                 f"the profile of {self.parent.version} has {self.profile.blocks} calendar blocks "
-                f"of {policy.window_days} days, but {LEAST_BLOCKS} are needed: the effect of the "
-                f"calendar alone is unknown, so nothing is confirmed"
+                f"of {days} days, but {LEAST_BLOCKS} are needed: the effect of the calendar alone "
+                f"is unknown, so nothing is confirmed"
             )
         # What concerns every column is said above, with what to do.
         hidden = [each for each in self.not_watched if each.column != ALL_ROWS]
@@ -198,10 +207,10 @@ def compare_feed(
         return ContractBreach(**vars(result), breaches=found.breaches)
     today = workspace.services.clock.now().astimezone(find_zone(model.data.timezone)).date()
     day = until or found.end(today)
-    profile = _find_profile(workspace, catalog, model.name)
+    model, profile = _fit_to_each_other(model, _find_profile(workspace, catalog, model.name))
     with open_windows(model, found, data, until=day, of=model.drift.of) as (opened, pins):
         seen = see_windows(model, opened, _usable(profile, model))
-    result = replace(result, until=day, windows=seen.windows)
+    result = replace(result, model=model, until=day, windows=seen.windows)
     rows = [window.data for window in seen.windows]
     if broken := latest_breaches(breach for each in rows for breach in each.breaches):
         compared = tuple(WindowComparison(data=each) for each in rows)
@@ -364,6 +373,17 @@ def _find_profile(workspace: Workspace, catalog: Catalog, model: str) -> Profile
         )
     except YardError as error:
         return error
+
+
+def _fit_to_each_other(
+    model: Model, profile: Profile | YardError
+) -> tuple[Model, Profile | YardError]:
+    """Windows that the profile can judge, and the profile for windows of that length."""
+    if isinstance(profile, YardError):
+        return model, profile
+    days = find_window_days(profile, model.drift.window_days)
+    fitting = replace(model, drift=replace(model.drift, window_days=days))
+    return fitting, fit_to_windows(profile, days)
 
 
 def _usable(profile: Profile | YardError, model: Model) -> Profile | None:

@@ -40,8 +40,9 @@ def _not_watched(
     profile: Profile, columns: Sequence[Column], policy: DriftPolicy
 ) -> Iterator[UnwatchedMeasure]:
     usual = statistics.median(profile.block_rows) if profile.block_rows else None
+    days = profile.block_days or policy.window_days
     if profile.blocks < LEAST_BLOCKS:
-        blocks = f"{profile.blocks} blocks of {policy.window_days} days"
+        blocks = f"{profile.blocks} blocks of {days} days"
         why = f"training has {blocks}, {LEAST_BLOCKS} are needed to know what the calendar does"
         yield UnwatchedMeasure(column=ALL_ROWS, measure="all", why=why)
     if usual is not None and usual < policy.least_rows:
@@ -65,10 +66,7 @@ def _not_watched(
     for name, measure in hardly_watched(profile):
         if name in clocks:
             continue
-        why = (
-            f"blocks of {policy.window_days} days of the training data differ nearly as much as it "
-            f"can show"
-        )
+        why = f"blocks of {days} days of the training data differ nearly as much as it can show"
         yield UnwatchedMeasure(column=name, measure=measure, why=why)
 
 

@@ -112,8 +112,12 @@ def _put_whole(job: Job, profile: Profile, columns: tuple[Column, ...]) -> dict[
 
     # A feed has rows that no label comes for too; training left them out.
     seen = 1 + job.read_document("data.json")["unlabelled"] / profile.rows
-    profile = replace(profile, block_rows=tuple(round(n * seen) for n in profile.block_rows))
     policy = job.model.drift
+    profile = replace(
+        profile,
+        block_rows=tuple(round(n * seen) for n in profile.block_rows),
+        block_days=policy.window_days if _has_times(job) else None,
+    )
     hidden = find_not_watched(profile, columns, policy, has_days=_has_times(job))
     for warning in describe_not_watched(hidden):
         logger.warning("%s: drift will not watch: %s", job.version, warning)
