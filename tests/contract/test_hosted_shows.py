@@ -96,6 +96,32 @@ def test_a_release_that_was_rolled_back_has_failed(stage, fake_github, first):
     ]
 
 
+@pytest.mark.parametrize(
+    ("states", "bad", "shows"),
+    [
+        ((DeploymentState.IN_PROGRESS, DeploymentState.SUCCESS), {"v1"}, "inactive"),
+        ((DeploymentState.IN_PROGRESS,), {"v1"}, "failure"),
+        ((DeploymentState.IN_PROGRESS,), set(), "inactive"),
+        ((DeploymentState.FAILURE,), {"v1"}, None),
+    ],
+)
+def test_what_was_taken_out_is_ended_once_and_nothing_is_created_for_it(
+    stage, fake_github, first, states, bad, shows
+):
+    gone = replace(first, state=DeploymentState.INACTIVE, bad=frozenset(bad))
+    stage.pulls.show_deployment(gone)
+    assert shown(fake_github) == []
+    other = replace(first, model="flights", state=DeploymentState.SUCCESS)
+    for each in (other, *(replace(first, state=state) for state in states)):
+        stage.pulls.show_deployment(each)
+
+    for _ in range(2):
+        stage.again().show_deployment(gone)
+
+    ended = () if shows is None else (shows,)
+    assert shown(fake_github) == [("flights", "v1", "success"), ("wine", "v1", *states, *ended)]
+
+
 @pytest.mark.parametrize("after", [True, False])
 @pytest.mark.parametrize("lost", range(5))
 def test_a_kill_between_any_two_requests_makes_nothing_twice(

@@ -52,15 +52,18 @@ class Deployment:
 def find_deployments(world: World, environments: Iterable[str]) -> tuple[Deployment, ...]:
     """Return what the forge is to show for a model; nothing where facts are unknown.
 
-    A release that no merged pull request brought is no deployment: it is rolled back.
+    A release that no merged pull request brought is no deployment: it is rolled back. Where a
+    release was taken out, the last one is inactive.
     """
     found = (_deployment(world, name) for name in environments if name not in world.unknown)
     return tuple(each for each in found if each is not None)
 
 
 def _deployment(world: World, environment: str) -> Deployment | None:
-    release = world.release(environment)
-    origin = _origin(world.past.get(environment, ()))
+    release, past = world.release(environment), world.past.get(environment, ())
+    if release is None and past and environment not in world.unreviewed:
+        return _ended(world, past[0])
+    origin = _origin(past)
     if release is None or origin is None or origin.release.identity != release.identity:
         return None
     why, facts = why_unverified(world, release), world.facts_of(environment)
@@ -79,6 +82,23 @@ def _deployment(world: World, environment: str) -> Deployment | None:
         state=state,
         why=f"{release.version}: {why.reason if why else 'verified'}",
         is_production=production is not None and production.name == environment,
+        bad=frozenset(world.model_facts.holds),
+    )
+
+
+def _ended(world: World, last: PastRelease) -> Deployment:
+    """What a retired model has, and one whose release was bad with nothing to go back to."""
+    release, production = last.release, world.catalog.production
+    return Deployment(
+        model=world.model,
+        environment=release.environment,
+        version=release.version,
+        release=release.identity,
+        commit=last.commit,
+        pull=last.pull,
+        state=DeploymentState.INACTIVE,
+        why=f"{release.version} was taken out",
+        is_production=production is not None and production.name == release.environment,
         bad=frozenset(world.model_facts.holds),
     )
 

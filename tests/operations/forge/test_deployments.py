@@ -8,6 +8,7 @@ from modelyard.adapters.forge.github.check_runs import NAME
 from modelyard.adapters.forge.hosted.api import Answered
 from modelyard.operations.forge import deployments
 from modelyard.operations.forge.deployments import keep_deployments
+from modelyard.operations.rollback import apply_rollback, decide_rollback
 from modelyard.operations.workspace import Workspace
 from operations.hosted_yard import yard_on_github
 from operations.yard import MODEL, SHORT, new_yard
@@ -53,6 +54,25 @@ def test_an_app_shows_what_runs_where_and_a_bad_canary_as_failed(stage, caplog):
     yard.rest()
     assert fake.calls("POST") == before
     assert "is not shown" not in caplog.text
+
+
+@pytest.mark.long
+def test_what_a_person_took_out_is_shown_no_more(stage):
+    yard, fake = stage.yard, stage.fake
+    yard.rest()
+    yard.finish("v1")
+    yard.rest()
+    workspace = yard.workspace()
+    assert states(fake) == {("staging", "v1"): ["in_progress", "success"]}
+
+    taken = decide_rollback(workspace, "staging", MODEL, reason="retired", by="ann", remove=True)
+    apply_rollback(workspace, taken, yard.said.append)
+    yard.rest()
+
+    assert states(fake) == {("staging", "v1"): ["in_progress", "success", "inactive"]}
+    before = fake.calls("POST")
+    yard.rest()
+    assert fake.calls("POST") == before
 
 
 class Pulls:

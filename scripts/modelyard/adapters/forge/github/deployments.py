@@ -37,17 +37,18 @@ class Deployments:
 
         A deployment cannot be created only once, so the tool looks for its own before. One that is
         replaced ends before the status of the new one is set: with that status, all is done.
+        Where nothing is active any more, those that are shown end, and none is created.
         """
         listed = self.api.pages(self.place, environment=wanted.environment, task=_task(wanted))
         mine = [row for row in islice(listed, PAGE) if person_of(row.get("creator")) == self.me]
+        if wanted.state is DeploymentState.INACTIVE:
+            self._end(mine, wanted)
+            return
         same = [row["id"] for row in mine if _is(row, wanted)]
         kept = min(same) if same else int(self.api.send("POST", self.place, _new(wanted))["id"])
         if self._state(kept) == wanted.state:
             return
-        for row, state in self._still_shown(mine, kept):
-            is_bad = state != DeploymentState.SUCCESS and _payload(row).get("version") in wanted.bad
-            ended = DeploymentState.FAILURE if is_bad else DeploymentState.INACTIVE
-            self._set(row["id"], {"state": str(ended)})
+        self._end([row for row in mine if row["id"] != kept], wanted)
         status = {
             "state": str(wanted.state),
             "description": wanted.why[:LONGEST_DESCRIPTION],
@@ -57,11 +58,15 @@ class Deployments:
         }
         self._set(kept, status)
 
-    def _still_shown(self, mine: Iterable[Json], kept: int) -> Iterator[tuple[Json, str | None]]:
-        """Yield the earlier ones that are not over, with their states, newest first."""
-        for row in mine:
-            if row["id"] == kept:
-                continue
+    def _end(self, rows: Iterable[Json], wanted: Deployment) -> None:
+        for row, state in self._still_shown(rows):
+            is_bad = state != DeploymentState.SUCCESS and _payload(row).get("version") in wanted.bad
+            ended = DeploymentState.FAILURE if is_bad else DeploymentState.INACTIVE
+            self._set(row["id"], {"state": str(ended)})
+
+    def _still_shown(self, rows: Iterable[Json]) -> Iterator[tuple[Json, str | None]]:
+        """Yield those that are not over, with their states, newest first."""
+        for row in rows:
             state = self._state(row["id"])
             if state in _OVER:
                 return  # those before it ended before it
