@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,9 @@ LOG = "trainer.log"
 KEPT = ("PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 MEMORY = 4 * 2**30
 """Bytes in memory that a trainer may use where model.yaml gives no figure."""
+
+MOST_FILES = 10_000
+"""Files of an artifact: each is stored, signed and fetched by itself."""
 
 _INPUTS = ("data", "params.json")
 _CHANGED = ("out", "home", "tmp", "trainer")
@@ -147,7 +150,7 @@ def check_trained(job: Job, trained: Trained, folder: Path) -> None:
         last = last_lines(output, LAST_LINES) or "it had no output"
         hint = _CLOSED_IN_HINT if any(word in last for word in _CLOSED_IN) else None
         raise job.refuse(f"the trainer ended with exit code {ended.exit_code}: {last}", hint=hint)
-    _refuse_links(job, folder / "out" / "model")
+    _refuse_unsealable(job, folder / "out" / "model")
     if not (folder / "out" / "model" / "MLmodel").is_file():
         raise job.refuse(
             f"the trainer left no MLflow model in out/model: {_describe_left(folder / 'out')}",
@@ -251,11 +254,35 @@ def _read_log(log: Path, most: int) -> str:
         return ""
 
 
-def _refuse_links(job: Job, model: Path) -> None:
-    """Refuse links and devices before anything is opened: they may lead to others' files."""
+def _refuse_unsealable(job: Job, model: Path) -> None:
+    """Refuse links, devices and what is too large or too much, before anything is opened or moved.
+
+    Links may lead to others' files, and a file may be far larger than its bytes on disk.
+    """
     if model.is_symlink():
         raise job.refuse("the trainer left a link as out/model; it must leave a folder")
+    most = job.model.artifact.max_megabytes
     try:
-        list(artifact_files(model) if model.is_dir() else ())
+        size = sum(_countable_sizes(model))
     except (Refused, OSError) as error:  # a path that no call of the system takes, or no rights
         raise job.refuse(str(error), folder=model.parent.parent) from error
+    if size > most * MEGABYTE:
+        raise job.refuse(
+            f"the artifact has {size / MEGABYTE:.1f} MB, the limit is {most} MB",
+            hint="raise artifact.max_megabytes in model.yaml, or leave less in out/model",
+        )
+
+
+def _countable_sizes(model: Path) -> Iterator[int]:
+    """The size of each file.
+
+    Raises:
+        Refused: One is no file, or cannot be read, or there are too many.
+    """
+    files = artifact_files(model) if model.is_dir() else ()
+    for number, (name, path) in enumerate(files, start=1):
+        if number > MOST_FILES:
+            raise Refused(f"artifact {model}: it has more than {MOST_FILES:,} files")
+        if not os.access(path, os.R_OK):
+            raise Refused(f"artifact {model}: {name} cannot be read by who trains")
+        yield path.lstat().st_size

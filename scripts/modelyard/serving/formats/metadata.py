@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from modelyard.errors import CannotAnswer, Refused
 
 Mapping = dict[str, object]
 
 FILE = "MLmodel"
+LARGEST = 4_000_000
+"""Bytes of the file: 40,000 columns of a signature, and more than any library writes besides."""
+
+_MOST_VALUES, _DEEPEST = 20_000, 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +68,9 @@ class Metadata:
             columns = [
                 mapping(column) for column in _list(json.loads(str(self.signature["inputs"])))
             ]
-            return {str(column["name"]): str(column["type"]) for column in columns}
-        except (KeyError, ValueError) as error:
+            names = [_text(column["name"]) for column in columns]
+            return dict(zip(names, (str(each["type"]) for each in columns), strict=True))
+        except (KeyError, ValueError, RecursionError) as error:
             raise CannotAnswer(
                 f"{self.path}: its signature has no named columns",
                 hint="log the model with a ModelSignature of ColSpec, or without a signature",
@@ -75,20 +80,70 @@ class Metadata:
 def read_metadata(folder: Path) -> Metadata:
     """MLmodel of a model's folder.
 
+    It comes with the model and is read by processes that nothing closes in.
+
     Raises:
         CannotAnswer: It cannot be read.
+        Refused: It is larger, or nested deeper, than anything that MLflow writes.
     """
     import yaml  # noqa: PLC0415 - computing a digest needs no parser
 
     path = folder / FILE
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        document = yaml.load(path.read_bytes(), Loader=loader)  # noqa: S506 - a safe loader
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise Refused(f"{path}: has more than {LARGEST / 1e6:.0f} MB")
+        _refuse_growth(yaml.parse(content, Loader=loader), path)
+        document = yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise CannotAnswer(f"{path}: cannot be read: {error}") from error
+    except (LookupError, AttributeError, TypeError) as error:  # of a tag whose value is none
+        raise CannotAnswer(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
     found = mapping(document)
     flavors = {str(name): mapping(conf) for name, conf in mapping(found.get("flavors")).items()}
     return Metadata(path=path, flavors=flavors, signature=mapping(found.get("signature")))
+
+
+def _refuse_growth(events: Any, path: Path) -> None:
+    """Refuse a document that is small as a file and large as values, before values are made of it.
+
+    An alias stands for all that its anchor holds, which may hold aliases. The parser of events
+    keeps to the file, and what makes values calls itself for each level.
+    """
+    total, sizes, opened = 0, dict[str, int](), list[tuple[str, int]]()
+    for event in events:
+        kind, anchor = type(event).__name__, str(getattr(event, "anchor", None) or "")
+        if kind == "AliasEvent":
+            # What holds an alias of itself has no end, and no size yet.
+            total += sizes.get(anchor, _MOST_VALUES if any(a == anchor for a, _ in opened) else 0)
+        elif kind in {"ScalarEvent", "SequenceStartEvent", "MappingStartEvent"}:
+            total += 1
+            if kind != "ScalarEvent":
+                opened.append((anchor, total - 1))
+            elif anchor:
+                sizes[anchor] = 1
+        elif kind in {"SequenceEndEvent", "MappingEndEvent"}:
+            name, before = opened.pop()
+            if name:
+                sizes[name] = total - before
+        if total > _MOST_VALUES or len(opened) > _DEEPEST:
+            raise Refused(
+                f"{path}: has more than {_MOST_VALUES:,} values, or more than {_DEEPEST} levels",
+                hint="leave what the model does not need out of its metadata",
+            )
+
+
+def _text(value: object) -> str:
+    """A name that every file and page can hold.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{value!r} is no printable name")
+    return value
 
 
 def mapping(value: object) -> Mapping:
