@@ -75,7 +75,7 @@ def test_a_version_is_written_with_every_pin_filled_in(yard):
     with_april(yard)
     done = first(yard, "--param", "depth=3", "--param", 'kind="tree"', "--seed", 5)
     assert (done.exit_code, done.stdout) == (0, "models/delays/versions/v1.yaml\n"), done.stderr
-    assert done.stderr.splitlines() == [
+    assert [line for line in done.stderr.splitlines() if line not in notes(done)] == [
         "next:",
         "  git switch -c delays-v1",
         "  git add models/delays",
@@ -143,6 +143,56 @@ def test_held_out_days_inside_the_window_are_excluded_by_themselves(yard):
     assert first(yard).exit_code == 0
     held_out = Interval(since=date(2026, 2, 1), until=date(2026, 2, 8))
     assert written(yard, "v1").data.excludes == (held_out,)
+
+
+def notes(done) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+
+
+def test_held_out_days_that_a_longer_window_asks_for_are_said(yard):
+    with_april(yard)
+    assert notes(first(yard)) == []
+    done = yard.run(
+        *("version", "new", "delays", "v2", "--parent", "v1", "--reason", "More rows"),
+        *("--data", "data/delays/*.parquet", "--since", "2026-01-01", "--until", "2026-04-10"),
+    )
+    assert notes(done) == [
+        "note: the days from 2026-04-01 up to 2026-04-10 are held out, so their rows do not train"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("num_roundz", "; num_rounds is there"), ("learning_rates", "; learning_rate is there"),
+     ("verbosity", "")],
+)  # fmt: skip
+def test_a_parameter_that_no_file_of_the_trainer_names_is_said_and_one_it_names_is_not(
+    yard, name, near
+):
+    with_april(yard)
+    yard.write("models/delays/trainer/train.py", b"print(p['num_rounds'], p['learning_rate'])\n")
+    yard.publish("A trainer with parameters")
+    assert notes(first(yard, "--param", "num_rounds=3", "--param", "learning_rate=1")) == []
+    done = yard.run(
+        *("version", "new", "delays", "v2", "--parent", "v1", "--reason", "Other"),
+        *("--param", f"{name}=3"),
+    )
+    assert done.exit_code == 0
+    assert notes(done) == [
+        f"note: no file of models/delays/trainer has the name of the parameter {name}{near}: a "
+        "trainer may train without it, and say nothing"
+    ]
+
+
+def test_a_version_that_trains_the_same_model_again_says_so(yard):
+    with_april(yard)
+    first(yard)
+    done = yard.run("version", "new", "delays", "v2", "--parent", "v1", "--reason", "Again")
+    assert notes(done) == [
+        "note: v2 has the rows, code, runtime, parameters and seed of v1, so it is the same model"
+    ]
+    other = ("version", "new", "delays", "v3", "--parent", "v1", "--reason", "Again", "--seed", 7)
+    assert notes(yard.run(*other)) == []
 
 
 def test_the_rows_of_retired_sets_may_train_and_the_sets_are_not_inherited(yard):

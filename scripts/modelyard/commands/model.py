@@ -278,7 +278,9 @@ def _version_to_try(
     yard: Path, catalog: Catalog, model: str, given: Mapping[str, Any]
 ) -> ModelVersion:
     from modelyard.domain.promotion.training_workflows import version_order
+    from modelyard.domain.specs.catalog import Catalog
     from modelyard.operations.models.first_inputs import suggest_first_inputs
+    from modelyard.operations.models.idle_choices import find_idle_choices
     from modelyard.operations.models.trial import VERSION
     from modelyard.operations.training.new_version import compose_version
 
@@ -293,7 +295,7 @@ def _version_to_try(
             f"--until if its rows have a time, such as: "
             f"modelyard try {model} {suggest_first_inputs(yard, catalog, model)}"
         )
-    return compose_version(
+    spec = compose_version(
         yard,
         catalog,
         model=model,
@@ -308,3 +310,6 @@ def _version_to_try(
         ),
         seed=given["seed"],
     )
+    for line in find_idle_choices(yard, Catalog(), spec):  # to try a version again is no mistake
+        print_line(f"note: {line}", err=True)
+    return spec

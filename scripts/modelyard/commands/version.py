@@ -75,6 +75,7 @@ def add_version(
     committed Git tree, and the runtime by its lock: that of the model, or of the platform. Held-out
     days inside the training window are excluded. Data that `fetch` would refuse is refused here.
     """
+    from modelyard.operations.models.idle_choices import find_idle_choices
     from modelyard.operations.training.new_version import compose_version
     from modelyard.operations.training.rows import refuse_unusable
 
@@ -99,6 +100,8 @@ def add_version(
         raise click.UsageError("give --held-out NAME, or --parent VERSION to use its held-out sets")
     refuse_unusable(root, catalog.models[model], spec, spec.data.files if given.get("data") else ())
     _write(root, catalog, spec, dry_run=dry_run)
+    for line in find_idle_choices(root, catalog, spec):
+        print_line(f"note: {line}", err=True)
 
 
 @version.command("held-out")

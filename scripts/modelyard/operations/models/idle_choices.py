@@ -1,0 +1,83 @@
+"""What somebody chose for a version that changes nothing: days, parameters, or all of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.paths import trainer_folder
+from modelyard.domain.specs.version import ModelVersion
+
+_WORD = re.compile(r"\w+")
+_LONGEST = 1_000_000
+"""Bytes of a file that are searched; code is shorter."""
+
+
+def find_idle_choices(root: Path, catalog: Catalog, spec: ModelVersion) -> Iterator[str]:
+    """Yield a sentence for each choice of a new version that changes nothing, or may not.
+
+    Args:
+        root: The checkout's root.
+        catalog: Its specs.
+        spec: The new version.
+    """
+    yield from _held_out_days(spec)
+    yield from _unread_parameters(root, spec)
+    for other in catalog.versions_of(spec.model):
+        if other.version != spec.version and _trained(other) == _trained(spec):
+            same = f"{spec.version} has the rows, code, runtime, parameters and seed of"
+            yield f"{same} {other.version}, so it is the same model"
+            return
+
+
+def _held_out_days(spec: ModelVersion) -> Iterator[str]:
+    window = spec.data.window
+    for hole in spec.data.excludes if window else ():
+        if window and hole.overlaps(window):
+            since, until = max(hole.since, window.since), min(hole.until, window.until)
+            yield f"the days from {since} up to {until} are held out, so their rows do not train"
+
+
+def _unread_parameters(root: Path, spec: ModelVersion) -> Iterator[str]:
+    """The parameters that the trainer's files do not name; one may hand on all that it is given."""
+    if not spec.parameters:
+        return
+    folder = trainer_folder(spec.model)
+    words = _words_of(root / folder)
+    for name in spec.parameters:
+        if set(_WORD.findall(name)) <= words:
+            continue
+        close = get_close_matches(name, sorted(words), n=1, cutoff=0.8)
+        there = f"; {close[0]} is there" if close else ""
+        yield (
+            f"no file of {folder} has the name of the parameter {name}{there}: a trainer may train "
+            "without it, and say nothing"
+        )
+
+
+def _words_of(folder: Path) -> set[str]:
+    found: set[str] = set()
+    for path in folder.rglob("*"):
+        # A lock has the names of libraries, which are no parameters.
+        if path.suffix != ".lock" and path.is_file() and path.stat().st_size <= _LONGEST:
+            found |= set(_WORD.findall(path.read_text(encoding="utf-8", errors="replace")))
+    return found
+
+
+def _trained(spec: ModelVersion) -> ModelVersion:
+    """The version without what does not change its model."""
+    window = spec.data.window
+    spans = tuple(each for each in spec.data.excludes if window and each.overlaps(window))
+    return replace(
+        spec,
+        version="",
+        reason="",
+        parent=None,
+        held_out=(),
+        breaks=(),
+        data=replace(spec.data, excludes=spans),
+    )
