@@ -166,10 +166,10 @@ class FeedComparison(FeedResult):
                 few = f"{rows:,} rows from {days.since} to {days.until} are too few to compare"
                 warnings.append(f"{few}: {policy.least_rows:,} are needed (drift.least_rows)")
         if self.profile.blocks < LEAST_BLOCKS:
-            days = self.profile.block_days or policy.window_days
+            length = self.profile.block_days or policy.window_days
             warnings.append(
                 f"the profile of {self.parent.version} has {self.profile.blocks} calendar blocks "
-                f"of {days} days, but {LEAST_BLOCKS} are needed: the effect of the calendar alone "
+                f"of {length} days, but {LEAST_BLOCKS} are needed: the effect of the calendar alone "
                 f"is unknown, so nothing is confirmed"
             )
         # What concerns every column is said above, with what to do.
