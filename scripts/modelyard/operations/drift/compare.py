@@ -169,8 +169,8 @@ class FeedComparison(FeedResult):
             length = self.profile.block_days or policy.window_days
             warnings.append(
                 f"the profile of {self.parent.version} has {self.profile.blocks} calendar blocks "
-                f"of {length} days, but {LEAST_BLOCKS} are needed: the effect of the calendar alone "
-                f"is unknown, so nothing is confirmed"
+                f"of {length} days, but {LEAST_BLOCKS} are needed: the effect of the calendar "
+                f"alone is unknown, so nothing is confirmed"
             )
         # What concerns every column is said above, with what to do.
         hidden = [each for each in self.not_watched if each.column != ALL_ROWS]
