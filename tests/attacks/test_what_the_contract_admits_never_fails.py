@@ -29,9 +29,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.adapters.store.stored_rows import StoredRows
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import read_frame, to_parquet
+from modelyard.adapters.tables.frames import read_frame, to_parquet
+from modelyard.adapters.tables.stored_rows import StoredRows
+from modelyard.adapters.tables.table_files import read_table
 from modelyard.domain.drift.causes.find import find_causes
 from modelyard.domain.drift.detection import WindowTally
 from modelyard.domain.drift.profile import Profile

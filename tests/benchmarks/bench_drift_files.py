@@ -31,8 +31,8 @@ from bench_drift import columns_of, window  # noqa: E402 - after the paths
 from bench_fetch import _peak_mb  # noqa: E402 - after the paths
 from pyarrow import parquet  # noqa: E402 - after the paths
 
-from modelyard.adapters.store.stored_rows import StoredRows  # noqa: E402 - after the paths
-from modelyard.adapters.store.training_parts import parts_of_rows  # noqa: E402 - after the paths
+from modelyard.adapters.tables.stored_rows import StoredRows  # noqa: E402 - after the paths
+from modelyard.adapters.tables.training_parts import parts_of_rows  # noqa: E402 - after the paths
 from modelyard.domain.drift.feed_faults import find_repeats  # noqa: E402 - after the paths
 from modelyard.domain.drift.profile import Profile  # noqa: E402 - after the paths
 from modelyard.domain.drift.profiling.build import (  # noqa: E402 - after the paths

@@ -30,10 +30,7 @@ import pandas as pd  # noqa: E402 - after the paths
 import pyarrow as pa  # noqa: E402 - after the paths
 from pyarrow import csv, parquet  # noqa: E402 - after the paths
 
-from modelyard.adapters.store.stored_rows import StoredRows  # noqa: E402 - after the paths
-from modelyard.adapters.store.table_files import read_table  # noqa: E402 - after the paths
-from modelyard.adapters.store.table_parts import TableFile  # noqa: E402 - after the paths
-from modelyard.adapters.store.tables import (  # noqa: E402 - after the paths
+from modelyard.adapters.tables.frames import (  # noqa: E402 - after the paths
     CLUSTER,
     clusters_of,
     columns_of,
@@ -42,7 +39,10 @@ from modelyard.adapters.store.tables import (  # noqa: E402 - after the paths
     to_parquet,
     with_labels,
 )
-from modelyard.adapters.store.training_parts import parts_of_rows  # noqa: E402 - after the paths
+from modelyard.adapters.tables.stored_rows import StoredRows  # noqa: E402 - after the paths
+from modelyard.adapters.tables.table_files import read_table  # noqa: E402 - after the paths
+from modelyard.adapters.tables.table_parts import TableFile  # noqa: E402 - after the paths
+from modelyard.adapters.tables.training_parts import parts_of_rows  # noqa: E402 - after the paths
 from modelyard.domain.drift.detection import (  # noqa: E402 - after the paths
     WindowTally,
     check_counts,

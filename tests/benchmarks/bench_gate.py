@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
+from modelyard.adapters.tables.frames import scores_from_parquet, scores_to_parquet
 from modelyard.domain.gate.gate import Comparison, compare_on_set
 from modelyard.domain.specs.model import (
     DataContract,

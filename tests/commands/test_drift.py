@@ -13,7 +13,7 @@ import pytest
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.specs.schemas import schema_folder
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.tables import columns_of
+from modelyard.adapters.tables.frames import columns_of
 from modelyard.domain.promotion.incidents import Incident
 from modelyard.domain.promotion.notifications import find_notifications
 from modelyard.domain.specs.contract import find_breaches

@@ -17,7 +17,7 @@ import pytest
 from commands.test_drift import SCHEMA
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.tables import scores_to_parquet
+from modelyard.adapters.tables.frames import scores_to_parquet
 from modelyard.domain.specs.record import HeldOutResult
 from modelyard.operations.runtimes.scoring import Scored
 from modelyard.runtime_measure import Measured

@@ -16,7 +16,7 @@ import pytest
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.reader import read_valid_catalog
-from modelyard.adapters.store.tables import columns_of, with_labels
+from modelyard.adapters.tables.frames import columns_of, with_labels
 from modelyard.domain.specs.contract import find_breaches
 from modelyard.domain.specs.model import Model
 

@@ -23,7 +23,7 @@ from frameworks.runtimes import WISHES, make_runtime
 from modelyard.adapters.cluster.local_servers import LocalServers, free_port
 from modelyard.adapters.cluster.local_state import Server
 from modelyard.adapters.runtimes.environments import Runtime, packages_of
-from modelyard.adapters.store.stored_rows import StoredRows
+from modelyard.adapters.tables.stored_rows import StoredRows
 from modelyard.domain.isolation import Unisolated
 from modelyard.domain.specs.model import ArtifactPolicy, Model, Trusted
 from modelyard.errors import Refused, YardError

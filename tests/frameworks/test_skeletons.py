@@ -11,8 +11,8 @@ import pytest
 
 from frameworks.runtimes import make_runtime
 from frameworks.test_models_of_other_libraries import TRAINED, parquet
-from modelyard.adapters.store.stored_rows import StoredRows
-from modelyard.adapters.store.tables import LABEL, with_labels
+from modelyard.adapters.tables.frames import LABEL, with_labels
+from modelyard.adapters.tables.stored_rows import StoredRows
 from modelyard.domain.isolation import Unisolated
 from modelyard.domain.proposal.model import Wishes
 from modelyard.domain.specs.catalog import Catalog

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from modelyard.adapters.store.tables import scores_to_parquet
+from modelyard.adapters.tables.frames import scores_to_parquet
 from modelyard.commands import judge, options
 from modelyard.domain.drift.quality import HeldOutLoss
 from modelyard.domain.specs.contract import Column

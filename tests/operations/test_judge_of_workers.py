@@ -31,7 +31,7 @@ from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.adapters.processes.process_table import find_process
 from modelyard.adapters.processes.start import is_process_alive
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.tables import scores_to_parquet
+from modelyard.adapters.tables.frames import scores_to_parquet
 from modelyard.domain.canary.arms import count_arm
 from modelyard.domain.canary.shadow.pairs import is_pair_of
 from modelyard.domain.canary.traffic import Counts, Sample

@@ -18,7 +18,7 @@ from built_once import built_once
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec, read_spec
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.stored_rows import StoredRows
+from modelyard.adapters.tables.stored_rows import StoredRows
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.template import read_plan
 from modelyard.domain.drift.profile import Profile

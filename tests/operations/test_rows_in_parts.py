@@ -15,10 +15,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from modelyard.adapters.store import table_parts, written_rows
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.table_parts import TableFile
-from modelyard.adapters.store.tables import (
+from modelyard.adapters.tables import table_parts, written_rows
+from modelyard.adapters.tables.frames import (
     CLUSTER,
     LABEL,
     clusters_of,
@@ -28,6 +26,8 @@ from modelyard.adapters.store.tables import (
     to_parquet,
     with_labels,
 )
+from modelyard.adapters.tables.table_files import read_table
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.specs.contract import Column, find_breaches
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import (

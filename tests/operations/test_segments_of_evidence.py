@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from modelyard.adapters.store.tables import scores_to_parquet
+from modelyard.adapters.tables.frames import scores_to_parquet
 from modelyard.domain.canary.segments.cells import SEGMENT, segment_grid, segment_levels
 from modelyard.domain.canary.shadow.pairs import grid_key
 from modelyard.domain.specs.model import CanaryPolicy

@@ -31,7 +31,7 @@ from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.documents import document_of, dump_spec, read_spec
 from modelyard.adapters.specs.reader import read_specs
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.tables import scores_from_parquet, scores_to_parquet
+from modelyard.adapters.tables.frames import scores_from_parquet, scores_to_parquet
 from modelyard.domain.canary.prediction_grid import prediction_grid
 from modelyard.domain.gate.gate import Comparison, compare_on_set, overall_verdict, with_contract
 from modelyard.domain.gate.served_contract import ServedContract

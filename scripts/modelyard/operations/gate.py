@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from modelyard.adapters.store.artifacts import Store
 from modelyard.adapters.store.signatures import check_signature, read_artifact_file
-from modelyard.adapters.store.tables import scores_from_parquet
+from modelyard.adapters.tables.frames import scores_from_parquet
 from modelyard.domain.gate.comparisons import GateAnswer, gate_answer
 from modelyard.domain.gate.gate import (
     Comparison,

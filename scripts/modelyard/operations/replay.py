@@ -167,7 +167,7 @@ def _taught_columns(services: Services, catalog: Catalog, plan: ReplayPlan) -> t
 
 def _draw_rows(plan: ReplayPlan, data: DataContract, chance: random.Random) -> pd.DataFrame:
     """Draw rows of the file in random order, with replacement only if it has too few."""
-    from modelyard.adapters.store.table_files import read_table
+    from modelyard.adapters.tables.table_files import read_table
 
     try:
         content = plan.data.read_bytes()

@@ -15,9 +15,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from modelyard.adapters.store import evidently_page, table_parts
-from modelyard.adapters.store.table_parts import TableFile
-from modelyard.adapters.store.tables import with_labels
+from modelyard.adapters.store import evidently_page
+from modelyard.adapters.tables import table_parts
+from modelyard.adapters.tables.frames import with_labels
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.drift.causes import find as causes
 from modelyard.domain.drift.detection import check_in_season, count_window
 from modelyard.domain.drift.feed_faults import find_duplicates

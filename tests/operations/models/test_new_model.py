@@ -18,9 +18,9 @@ from pyarrow import parquet
 from modelyard.adapters.git.trees import WorkingTree
 from modelyard.adapters.specs.documents import read_spec
 from modelyard.adapters.specs.reader import read_specs
-from modelyard.adapters.store.column_facts import read_facts
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import columns_of
+from modelyard.adapters.tables.column_facts import read_facts
+from modelyard.adapters.tables.frames import columns_of
+from modelyard.adapters.tables.table_files import read_table
 from modelyard.domain.proposal.model import Wishes
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import find_breaches

@@ -21,7 +21,7 @@ from modelyard.adapters.runtimes.environments import Environments, Runtime, runt
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import check_signature
 from modelyard.adapters.store.signing_keys import SIGNING_KEY, write_key
-from modelyard.adapters.store.tables import scores_from_parquet
+from modelyard.adapters.tables.frames import scores_from_parquet
 from modelyard.domain.signatures import Asked, key_hint
 from modelyard.domain.specs.record import Champion
 from modelyard.errors import CannotAnswer, Refused

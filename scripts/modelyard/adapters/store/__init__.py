@@ -1,1 +1,1 @@
-"""The artifact store, the model registry, and the tables they hold."""
+"""The artifact store, the model registry, signatures, and Evidently's report."""

@@ -9,9 +9,9 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.parts_check import PartsCheck
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import columns_of, rows_by_day, rows_within
+from modelyard.adapters.tables.frames import columns_of, rows_by_day, rows_within
+from modelyard.adapters.tables.parts_check import PartsCheck
+from modelyard.adapters.tables.table_files import read_table
 from modelyard.domain.drift.feed_faults import Delivery, last_day
 from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.contract import Breach, Column

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelyard.adapters.isolation.removal import scratch_folder
-from modelyard.adapters.store.table_parts import TableFile
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.checks.pins import file_path
 from modelyard.domain.specs.model import DataContract
 from modelyard.errors import CannotAnswer

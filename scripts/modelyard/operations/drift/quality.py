@@ -16,8 +16,7 @@ import numpy as np
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.adapters.store.signatures import fetch_artifact
-from modelyard.adapters.store.table_parts import TableFile
-from modelyard.adapters.store.tables import (
+from modelyard.adapters.tables.frames import (
     LABEL,
     has_whole_targets,
     rows_by_day,
@@ -25,6 +24,7 @@ from modelyard.adapters.store.tables import (
     to_parquet,
     with_labels,
 )
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.drift.quality import (
     LOOKBACK,
     DayLoss,

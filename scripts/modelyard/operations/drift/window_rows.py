@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Protocol
 
-from modelyard.adapters.store.parts_check import PartsCheck
-from modelyard.adapters.store.table_parts import TableFile
-from modelyard.adapters.store.tables import WHOLE_COLUMN, columns_of
+from modelyard.adapters.tables.frames import WHOLE_COLUMN, columns_of
+from modelyard.adapters.tables.parts_check import PartsCheck
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.drift.retraining import FeedFile
 from modelyard.domain.specs.column_values import Columns, Table, Values
 from modelyard.domain.specs.contract import Breach, find_breaches

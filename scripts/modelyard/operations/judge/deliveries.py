@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.replaced_file import write_whole
-from modelyard.adapters.store.tables import LABEL
+from modelyard.adapters.tables.frames import LABEL
 from modelyard.errors import CannotAnswer
 from modelyard.operations.workspace import Workspace
 

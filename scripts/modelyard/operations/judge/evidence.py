@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from modelyard.adapters.store.artifacts import Store
-from modelyard.adapters.store.tables import scores_from_parquet
+from modelyard.adapters.tables.frames import scores_from_parquet
 from modelyard.domain.canary.feedback.findings import LiveLoss, UnreadLabels
 from modelyard.domain.canary.judge import CanaryEvidence, judge_canary
 from modelyard.domain.canary.latency import slow_threshold

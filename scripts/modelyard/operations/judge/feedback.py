@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import LABEL, with_labels
+from modelyard.adapters.tables.frames import LABEL, with_labels
+from modelyard.adapters.tables.table_files import read_table
 from modelyard.domain.proposal.separator import commas_hint, find_separator
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column

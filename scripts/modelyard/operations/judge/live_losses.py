@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.adapters.store.tables import LABEL, scores_from_parquet
+from modelyard.adapters.tables.frames import LABEL, scores_from_parquet
 from modelyard.domain.canary.feedback.findings import (
     MOST_RATIO,
     LabelledRows,

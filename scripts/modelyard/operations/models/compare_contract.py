@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from modelyard.adapters.store.column_facts import read_facts
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import columns_of
+from modelyard.adapters.tables.column_facts import read_facts
+from modelyard.adapters.tables.frames import columns_of
+from modelyard.adapters.tables.table_files import read_table
 from modelyard.domain.proposal.columns import ColumnFacts, ColumnProposal, propose_column
 from modelyard.domain.specs.contract import Breach, Column, find_breaches
 from modelyard.domain.specs.model import Model

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.adapters.store.column_facts import TableFacts
-from modelyard.adapters.store.csv_files.rows import split_rows
+from modelyard.adapters.tables.column_facts import TableFacts
+from modelyard.adapters.tables.csv_files.rows import split_rows
 from modelyard.domain.specs.paths import model_folder
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import CannotAnswer, Refused

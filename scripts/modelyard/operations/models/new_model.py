@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.specs import schemas
 from modelyard.adapters.specs.documents import build_spec, dump_spec, load_yaml
-from modelyard.adapters.store.column_facts import TableFacts, read_facts
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import (
+from modelyard.adapters.tables.column_facts import TableFacts, read_facts
+from modelyard.adapters.tables.frames import (
     LABEL,
     clusters_of,
     columns_of,
@@ -22,6 +21,7 @@ from modelyard.adapters.store.tables import (
     rows_within,
     with_labels,
 )
+from modelyard.adapters.tables.table_files import read_table
 from modelyard.domain import checks
 from modelyard.domain.proposal.held_out import (
     DaySplit,

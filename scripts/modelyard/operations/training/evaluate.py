@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import fetch_artifact
-from modelyard.adapters.store.stored_rows import StoredRows, StoredTable
-from modelyard.adapters.store.tables import (
+from modelyard.adapters.tables.frames import (
     CLUSTER,
     LABEL,
     scores_from_parquet,
     scores_to_parquet,
 )
+from modelyard.adapters.tables.stored_rows import StoredRows, StoredTable
 from modelyard.domain.artifact_formats import CODE_FORMATS
 from modelyard.domain.canary.segments.cells import SEGMENT, segment_levels
 from modelyard.domain.gate.class_order import refuse_sorted_scores

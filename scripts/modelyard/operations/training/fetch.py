@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.store.artifacts import sha256_of
-from modelyard.adapters.store.table_parts import TableFile
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.paths import held_out_file

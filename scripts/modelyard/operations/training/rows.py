@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.isolation.removal import scratch_folder
-from modelyard.adapters.store.parts_check import PartsCheck
-from modelyard.adapters.store.stored_rows import StoredRows, StoredTable
-from modelyard.adapters.store.table_parts import TableFile
-from modelyard.adapters.store.tables import (
+from modelyard.adapters.tables.frames import (
     CLUSTER,
     LABEL,
     clusters_of,
@@ -21,7 +18,10 @@ from modelyard.adapters.store.tables import (
     rows_within,
     with_labels,
 )
-from modelyard.adapters.store.written_rows import Layout, write_rows
+from modelyard.adapters.tables.parts_check import PartsCheck
+from modelyard.adapters.tables.stored_rows import StoredRows, StoredTable
+from modelyard.adapters.tables.table_parts import TableFile
+from modelyard.adapters.tables.written_rows import Layout, write_rows
 from modelyard.domain.specs.contract import Breach, describe_breach
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval

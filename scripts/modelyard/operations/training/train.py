@@ -15,7 +15,7 @@ from pathlib import Path
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.store.signatures import sign_artifact
-from modelyard.adapters.store.stored_rows import StoredRows
+from modelyard.adapters.tables.stored_rows import StoredRows
 from modelyard.artifact_digest import artifact_digest
 from modelyard.domain.signatures import key_hint
 from modelyard.errors import CannotAnswer, Refused

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from modelyard.adapters.isolation.removal import scratch_folder
-from modelyard.adapters.store.stored_rows import StoredRows
+from modelyard.adapters.tables.stored_rows import StoredRows
 from modelyard.domain.drift.profile import Profile
 from modelyard.domain.drift.profiling.parts import ReadParts
 from modelyard.domain.drift.profiling.shards import (
@@ -129,7 +129,7 @@ def _put_whole(job: Job, profile: Profile, columns: tuple[Column, ...]) -> dict[
 
 
 def _read(job: Job, rows: StoredRows) -> ReadParts:
-    from modelyard.adapters.store.training_parts import parts_of_rows
+    from modelyard.adapters.tables.training_parts import parts_of_rows
 
     return parts_of_rows(rows, job.model.data.timestamp, job.model.drift.window_days)
 

@@ -14,17 +14,17 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from modelyard.adapters.store import table_parts
-from modelyard.adapters.store.column_facts import read_facts
-from modelyard.adapters.store.csv_files import rows
-from modelyard.adapters.store.csv_files.packed import unpacked
-from modelyard.adapters.store.table_files import (
+from modelyard.adapters.tables import table_parts
+from modelyard.adapters.tables.column_facts import read_facts
+from modelyard.adapters.tables.csv_files import rows
+from modelyard.adapters.tables.csv_files.packed import unpacked
+from modelyard.adapters.tables.frames import columns_of, rows_within
+from modelyard.adapters.tables.table_files import (
     frame_of_table,
     read_parquet_table,
     read_table,
 )
-from modelyard.adapters.store.table_parts import TableFile
-from modelyard.adapters.store.tables import columns_of, rows_within
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.specs.column_values import Unread
 from modelyard.domain.specs.contract import Column, describe_breach, find_breaches
 from modelyard.domain.specs.interval import Interval
@@ -260,7 +260,7 @@ def test_a_whole_number_is_exact_whatever_the_file(number, rest):
 
 
 def test_a_whole_number_stays_exact_in_the_files_between_steps():
-    from modelyard.adapters.store.tables import read_frame, to_parquet
+    from modelyard.adapters.tables.frames import read_frame, to_parquet
 
     kept = read_frame(to_parquet(typed(pa.array([BIG, None]), "integer")), name="train.parquet")
     assert values(kept) == [BIG, None]

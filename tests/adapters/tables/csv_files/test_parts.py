@@ -13,12 +13,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from modelyard.adapters.store import table_parts
-from modelyard.adapters.store.csv_files import faults, packed, reading, rows
-from modelyard.adapters.store.csv_files.reading import read_csv_parts, read_csv_text
-from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.table_parts import TableFile
+from modelyard.adapters.tables import table_parts
+from modelyard.adapters.tables.csv_files import faults, packed, reading, rows
+from modelyard.adapters.tables.csv_files.reading import read_csv_parts, read_csv_text
+from modelyard.adapters.tables.csv_files.rows import CsvText, LineFinder
+from modelyard.adapters.tables.table_files import read_table
+from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract

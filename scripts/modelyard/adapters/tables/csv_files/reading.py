@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.csv_files import rows
-from modelyard.adapters.store.csv_files.faults import (
+from modelyard.adapters.tables.csv_files import rows
+from modelyard.adapters.tables.csv_files.faults import (
     find_fault,
     read_header,
     refuse_binary,
     refuse_odd_quotes,
 )
-from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
+from modelyard.adapters.tables.csv_files.rows import CsvText, LineFinder
 from modelyard.errors import CannotAnswer
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from modelyard.adapters.store.csv_files import rows
-from modelyard.adapters.store.csv_files.rows import CsvText, OddQuoteError, read_rows
+from modelyard.adapters.tables.csv_files import rows
+from modelyard.adapters.tables.csv_files.rows import CsvText, OddQuoteError, read_rows
 from modelyard.domain.proposal.separator import commas_hint, find_separator
 from modelyard.errors import CannotAnswer
 

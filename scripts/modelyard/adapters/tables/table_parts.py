@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.adapters.store.artifacts import writing_to
-from modelyard.adapters.store.contract_types import Source, are_plain_times
-from modelyard.adapters.store.csv_files.packed import unpack_file
-from modelyard.adapters.store.csv_files.reading import read_csv_parts
-from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
-from modelyard.adapters.store.parts_check import PartsCheck
-from modelyard.adapters.store.stored_rows import coded_values, few_texts, open_parts
-from modelyard.adapters.store.table_files import (
+from modelyard.adapters.tables.contract_types import Source, are_plain_times
+from modelyard.adapters.tables.csv_files.packed import unpack_file
+from modelyard.adapters.tables.csv_files.reading import read_csv_parts
+from modelyard.adapters.tables.csv_files.rows import CsvText, LineFinder
+from modelyard.adapters.tables.frames import columns_of, file_breaches, is_within, rows_within
+from modelyard.adapters.tables.parts_check import PartsCheck
+from modelyard.adapters.tables.stored_rows import coded_values, few_texts, open_parts
+from modelyard.adapters.tables.table_files import (
     CSV,
     contract_frame,
     other_kind,
@@ -24,7 +25,6 @@ from modelyard.adapters.store.table_files import (
     refuse_twins,
     suspects_of,
 )
-from modelyard.adapters.store.tables import columns_of, file_breaches, is_within, rows_within
 from modelyard.domain.specs.contract import Breach, Column
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract

@@ -6,10 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.store.contract_types import Source, to_contract
-from modelyard.adapters.store.csv_files.packed import unpacked
-from modelyard.adapters.store.csv_files.reading import read_csv_text
-from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
+from modelyard.adapters.tables.contract_types import Source, to_contract
+from modelyard.adapters.tables.csv_files.packed import unpacked
+from modelyard.adapters.tables.csv_files.reading import read_csv_text
+from modelyard.adapters.tables.csv_files.rows import CsvText, LineFinder
 from modelyard.domain.specs.contract import Column, plain_name
 from modelyard.domain.specs.model import DataContract
 from modelyard.domain.specs.times import find_zone

@@ -11,9 +11,9 @@ import pytest
 from pyarrow import parquet
 
 import modelyard
-from modelyard.adapters.store.stored_rows import PART_ROWS, StoredRows, StoredTable
-from modelyard.adapters.store.tables import columns_of, to_parquet
-from modelyard.adapters.store.training_parts import parts_of_rows
+from modelyard.adapters.tables.frames import columns_of, to_parquet
+from modelyard.adapters.tables.stored_rows import PART_ROWS, StoredRows, StoredTable
+from modelyard.adapters.tables.training_parts import parts_of_rows
 from modelyard.domain.drift.profiling.build import build_profile, build_profile_of_parts
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import CannotAnswer

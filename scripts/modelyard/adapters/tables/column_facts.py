@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.store.contract_types import OFTEN_MISSING, Source, to_contract
-from modelyard.adapters.store.csv_files.packed import unpacked
-from modelyard.adapters.store.csv_files.reading import read_csv_text
-from modelyard.adapters.store.csv_files.rows import CsvText, LineFinder
-from modelyard.adapters.store.table_files import CSV, read_parquet_table
+from modelyard.adapters.tables.contract_types import OFTEN_MISSING, Source, to_contract
+from modelyard.adapters.tables.csv_files.packed import unpacked
+from modelyard.adapters.tables.csv_files.reading import read_csv_text
+from modelyard.adapters.tables.csv_files.rows import CsvText, LineFinder
+from modelyard.adapters.tables.table_files import CSV, read_parquet_table
 from modelyard.domain.proposal.columns import ColumnFacts, is_code_name
 from modelyard.domain.proposal.header import find_header_fault
 from modelyard.domain.proposal.task import MOST_CLASSES

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelyard.adapters.store.stored_rows import StoredRows
-from modelyard.adapters.store.tables import columns_of
+from modelyard.adapters.tables.frames import columns_of
+from modelyard.adapters.tables.stored_rows import StoredRows
 from modelyard.domain.drift.profiling.parts import Part, ReadParts
 from modelyard.domain.specs.column_values import Array
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.store.contract_types import is_of_contract
-from modelyard.adapters.store.tables import columns_of
+from modelyard.adapters.tables.contract_types import is_of_contract
+from modelyard.adapters.tables.frames import columns_of
 from modelyard.domain.specs.contract import Breach, Column, ContractCheck
 
 if TYPE_CHECKING:

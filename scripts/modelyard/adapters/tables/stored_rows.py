@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.store.tables import columns_of
+from modelyard.adapters.tables.frames import columns_of
 from modelyard.domain.specs.column_values import CodedValues
 from modelyard.errors import CannotAnswer
 

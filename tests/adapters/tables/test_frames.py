@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.adapters.store.table_files import read_table
-from modelyard.adapters.store.tables import (
+from modelyard.adapters.tables.frames import (
     clusters_of,
     columns_of,
     rows_within,
@@ -20,6 +19,7 @@ from modelyard.adapters.store.tables import (
     to_parquet,
     with_labels,
 )
+from modelyard.adapters.tables.table_files import read_table
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import (

@@ -1,0 +1,1 @@
+"""Files of rows: what people give, brought to the contract's types, and what steps write."""
