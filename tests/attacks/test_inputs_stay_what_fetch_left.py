@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from built_once import built_once
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.adapters.workflows.local_runner import Walk
 from modelyard.adapters.workflows.template import read_plan
 from modelyard.errors import Refused

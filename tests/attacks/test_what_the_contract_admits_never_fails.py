@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.adapters.tables.frames import read_frame, to_parquet
 from modelyard.adapters.tables.stored_rows import StoredRows
 from modelyard.adapters.tables.table_files import read_table

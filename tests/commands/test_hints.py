@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from modelyard.adapters.cluster.local_state import read_state
 from modelyard.adapters.specs.documents import read_spec
-from modelyard.adapters.store.artifacts import Store, read_uri
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.tables.data_files import read_uri
 from modelyard.adapters.workflows.local import LocalWorkflows
 from modelyard.adapters.workflows.local_runner import Track, Walk
 from modelyard.adapters.workflows.plan import Plan, Step

@@ -13,7 +13,8 @@ import yaml
 
 from fakes.aws import REGION, ROLES, running_aws
 from fakes.aws import Account as BucketAccount
-from modelyard.adapters.store.artifacts import Store, read_uri
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.tables.data_files import read_uri
 from modelyard.artifact_digest import artifact_digest
 from modelyard.errors import CannotAnswer
 

@@ -17,7 +17,8 @@ from modelyard.adapters.forge.local.forge import LocalForge
 from modelyard.adapters.forge.local.pulls import LocalPulls
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec
-from modelyard.adapters.store.artifacts import Store, sha256_of
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.adapters.tables.frames import columns_of
 from modelyard.cli import cli
 from modelyard.domain.drift.profiling.build import build_profile

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.environment import Environment
 from modelyard.domain.specs.heldout import HeldOut, Role

@@ -10,7 +10,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from modelyard.adapters.store.artifacts import Store, data_address, read_uri, sha256_of
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.errors import CannotAnswer, Refused
 
 FILES = {"serving.json": b"{}", "model/model.skops": b"\x00\x01"}
@@ -199,27 +200,6 @@ def test_a_store_that_cannot_be_asked_is_no_answer(folder, tmp_path):
 
     with pytest.raises(CannotAnswer, match="out of reach"):
         folder.read_run_document("m-v1-0123456789", "outcome.json")
-
-
-def test_a_relative_address_is_below_the_data_root(tmp_path):
-    assert data_address("a.csv", base="data", root=tmp_path) == f"{tmp_path}/data/a.csv"
-    assert data_address("a.csv", base="s3://b/data/", root=tmp_path) == "s3://b/data/a.csv"
-    assert data_address("s3://c/a.csv", base="data", root=tmp_path) == "s3://c/a.csv"
-    assert data_address("a.csv", base="/data", root=tmp_path) == "/data/a.csv"
-
-
-def test_data_comes_by_its_address_or_is_out_of_reach(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.csv").write_bytes(b"x\n1\n")
-
-    assert read_uri("a.csv", base="data", root=tmp_path) == b"x\n1\n"
-    for uri in ("b.csv", "nothing://a.csv"):
-        with pytest.raises(CannotAnswer, match=f"^{uri}: out of reach at "):
-            read_uri(uri, base="data", root=tmp_path)
-
-
-def test_a_sha256_is_lower_case_hexadecimal():
-    assert sha256_of(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 @pytest.fixture

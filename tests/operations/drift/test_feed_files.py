@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.tables import table_parts
 from modelyard.adapters.tables.csv_files import rows as csv_rows
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.model import DataContract, Target, Task
 from modelyard.domain.specs.repository import DATA_ROOTS

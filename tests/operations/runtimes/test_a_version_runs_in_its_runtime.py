@@ -18,9 +18,9 @@ import pytest
 from built_once import built_once
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.runtimes.environments import Environments, Runtime, runtimes_folder
-from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import check_signature
 from modelyard.adapters.store.signing_keys import SIGNING_KEY, write_key
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.adapters.tables.frames import scores_from_parquet
 from modelyard.domain.signatures import Asked, key_hint
 from modelyard.domain.specs.record import Champion

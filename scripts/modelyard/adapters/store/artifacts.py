@@ -9,13 +9,19 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
+from modelyard.adapters.file_systems import (
+    PART_BYTES,
+    not_writable,
+    options_of,
+    reason_of,
+    unreachable_errors,
+)
 from modelyard.artifact_digest import artifact_digest, file_digests, manifest_digest
 from modelyard.domain.signatures import find_differences
 from modelyard.errors import CannotAnswer, Refused, YardError
@@ -26,8 +32,6 @@ if TYPE_CHECKING:
 _ASIDE = ".writing"
 
 _MODELS = "models"
-
-_PART_BYTES = 2**20
 
 _OWN_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
@@ -54,7 +58,7 @@ class Store:
     def _place(self) -> tuple[AbstractFileSystem, str]:
         import fsspec
 
-        filesystem, path = fsspec.core.url_to_fs(self._uri, **_options(self._uri))
+        filesystem, path = fsspec.core.url_to_fs(self._uri, **options_of(self._uri))
         return filesystem, path.rstrip("/")
 
     def uri_of(self, *parts: str) -> str:
@@ -121,14 +125,14 @@ class Store:
                 name[len(source) :].lstrip("/"): self._digest_of(name)
                 for name in filesystem.find(source)
             }
-        except _unreachable() as error:
+        except unreachable_errors() as error:
             raise _out_of_reach(self.uri_of(target), error) from error
 
     def _digest_of(self, name: str) -> str:
         filesystem, _ = self._place
         digest = hashlib.sha256()
         with filesystem.open(name, "rb") as file:
-            while part := file.read(_PART_BYTES):
+            while part := file.read(PART_BYTES):
                 digest.update(part)
         return digest.hexdigest()
 
@@ -144,10 +148,10 @@ class Store:
                         Path(base, target, inner).rmdir()
         except FileNotFoundError:
             return  # another process was first
-        except _unreachable() as error:
+        except unreachable_errors() as error:
             raise CannotAnswer(
                 f"{self.uri_of(relative)}: is none of the artifact's files, and cannot be "
-                f"removed: {_reason(error)}",
+                f"removed: {reason_of(error)}",
                 hint="let somebody who may delete in the store remove it",
             ) from error
 
@@ -179,7 +183,7 @@ class Store:
             # In the same folder: a rename across file systems is a copy.
             beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         except OSError as error:
-            raise _not_writable(folder, error) from error
+            raise not_writable(folder, error) from error
         try:
             self._copy_model(digest, beside / "new", signed)
             _put_in_place(beside / "new", folder, beside / "old", digest)
@@ -194,7 +198,7 @@ class Store:
         source = f"{base}/{kept}"
         try:
             names = filesystem.find(source)
-        except _unreachable() as error:
+        except unreachable_errors() as error:
             raise _out_of_reach(self.uri_of(kept), error) from error
         for name in names:
             relative = name[len(source) :].lstrip("/")
@@ -223,9 +227,9 @@ class Store:
             filesystem.get_file(name, str(target))
         except OSError as error:
             if error.errno in _OWN_DISK:
-                raise _not_writable(target, error) from error
+                raise not_writable(target, error) from error
             raise _out_of_reach(name, error) from error
-        except _unreachable() as error:
+        except unreachable_errors() as error:
             raise _out_of_reach(name, error) from error
 
     def read_model_file(self, digest: str, name: str) -> bytes:
@@ -283,7 +287,7 @@ class Store:
             content: bytes = filesystem.cat_file(f"{base}/{relative}")
         except FileNotFoundError as error:
             raise self._lacks(relative, "out of reach") from error
-        except _unreachable() as error:
+        except unreachable_errors() as error:
             raise _out_of_reach(self.uri_of(relative), error) from error
         return content
 
@@ -305,7 +309,7 @@ class Store:
         filesystem, base = self._place
         try:
             return bool(filesystem.exists(f"{base}/{relative}"))
-        except _unreachable() as error:
+        except unreachable_errors() as error:
             raise _out_of_reach(self.uri_of(relative), error) from error
 
     def _write(self, relative: str, content: bytes | Path) -> None:
@@ -326,7 +330,7 @@ class Store:
                     filesystem.put_file(str(content), path)
                 else:
                     filesystem.pipe_file(path, content)
-            except _unreachable() as error:
+            except unreachable_errors() as error:
                 raise _out_of_reach(self.uri_of(relative), error) from error
             return
         aside = Path(base, _ASIDE, secrets.token_hex(16))
@@ -340,122 +344,14 @@ class Store:
             aside.replace(path)
         except OSError as error:
             aside.unlink(missing_ok=True)  # on a full disk its bytes are missed
-            raise _not_writable(Path(path), error) from error
-
-
-def read_uri(uri: str, *, base: str, root: Path) -> bytes:
-    """The bytes behind a data URI.
-
-    Args:
-        uri: An fsspec URI, or a path relative to `base`.
-        base: The data root of `modelyard.yaml`: an fsspec URI, or a path relative to `root`.
-        root: The checkout's root.
-
-    Raises:
-        CannotAnswer: They are out of reach.
-    """
-    with _opened(uri, base=base, root=root) as file:
-        content: bytes = file.read()
-    return content
-
-
-@contextlib.contextmanager
-def _opened(uri: str, *, base: str, root: Path) -> Iterator[BinaryIO]:
-    """The open file behind a data URI."""
-    import fsspec
-
-    address = data_address(uri, base=base, root=root)
-    try:
-        with fsspec.open(address, "rb", **_options(address)) as file:
-            yield file
-    except _unreachable(ValueError, ImportError) as error:
-        raise CannotAnswer(
-            f"{uri}: out of reach at {address}: {_reason(error)}",
-            hint="check `data` in modelyard.yaml, and that the file was not moved",
-        ) from error
-
-
-def copy_uri(uri: str, *, base: str, root: Path, target: Path) -> str:
-    """Copy the bytes behind a data URI to this disk, part by part; returns their SHA-256.
-
-    Args:
-        uri: See `read_uri`.
-        base: See `read_uri`.
-        root: The checkout's root.
-        target: The file to write.
-
-    Raises:
-        CannotAnswer: They are out of reach, or there is no room.
-    """
-    digest = hashlib.sha256()
-    with writing_to(target), target.open("wb") as copy, _opened(uri, base=base, root=root) as file:
-        while part := file.read(_PART_BYTES):
-            digest.update(part)
-            with writing_to(target):  # here too: out of reach is only what is read
-                copy.write(part)
-    return digest.hexdigest()
-
-
-def write_copy(content: bytes, target: Path) -> None:
-    """Write bytes to this disk, as `copy_uri` does.
-
-    Raises:
-        CannotAnswer: There is no room.
-    """
-    with writing_to(target):
-        target.write_bytes(content)
-
-
-@contextlib.contextmanager
-def writing_to(target: Path) -> Iterator[None]:
-    """Name a file of this disk that cannot be written.
-
-    Raises:
-        CannotAnswer: There is no room, or no permission.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise _not_writable(target, error) from error
-
-
-def data_address(uri: str, *, base: str, root: Path) -> str:
-    """The full address of a data URI."""
-    if "://" in uri:
-        return uri
-    return f"{base.rstrip('/')}/{uri}" if "://" in base else str(root / base / uri)
-
-
-def _options(uri: str) -> dict[str, Any]:
-    """Options of an object store: see other processes' writes at once, and give up soon."""
-    if not uri.startswith(("s3://", "s3a://")):
-        return {}
-    limits = {"connect_timeout": 3, "read_timeout": 20, "retries": {"max_attempts": 2}}
-    return {"use_listings_cache": False, "config_kwargs": limits}
-
-
-def _unreachable(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """The errors of a file system out of reach; object stores have errors of their own."""
-    own = sys.modules.get("botocore.exceptions")
-    theirs = () if own is None else (own.BotoCoreError, own.ClientError)
-    return (OSError, *theirs, *more)
-
-
-def _reason(error: Exception) -> str:
-    """Why, without the path, which the message names already."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+            raise not_writable(Path(path), error) from error
 
 
 def _out_of_reach(uri: str, error: Exception) -> CannotAnswer:
     return CannotAnswer(
-        f"{uri}: out of reach: {_reason(error)}",
+        f"{uri}: out of reach: {reason_of(error)}",
         hint="check `artifacts` in modelyard.yaml and its credentials",
     )
-
-
-def sha256_of(content: bytes) -> str:
-    """Lower-case hexadecimal SHA-256."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _has_digest(folder: Path, digest: str) -> bool:
@@ -474,14 +370,7 @@ def _put_in_place(new: Path, folder: Path, old: Path, digest: str) -> None:
         new.replace(folder)
     except OSError as error:
         if not _has_digest(folder, digest):  # else another process copied the same bytes first
-            raise _not_writable(folder, error) from error
-
-
-def _not_writable(path: Path, error: OSError) -> CannotAnswer:
-    return CannotAnswer(
-        f"{path}: cannot be written: {error.strerror or error}",
-        hint="make room on this disk, and let this user write there",
-    )
+            raise not_writable(folder, error) from error
 
 
 def _manifest_digest(kept: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import writing_to
+from modelyard.adapters.file_systems import writing_to
 from modelyard.adapters.tables.contract_types import Source, are_plain_times
 from modelyard.adapters.tables.csv_files.packed import unpack_file
 from modelyard.adapters.tables.csv_files.reading import read_csv_parts

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from modelyard.adapters.git.names import safe_line
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.drift.answers import DriftShown, declined_by, drift_shown, existing_answer
 from modelyard.domain.drift.regime import TooFewDays
 from modelyard.domain.people import Person, is_same_person

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.documents import dump_spec, read_spec
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.drift.regime import RetrainingDays, TooFewDays, plan_days
 from modelyard.domain.drift.retraining import (
     Retraining,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.tables.column_facts import TableFacts
 from modelyard.adapters.tables.csv_files.rows import split_rows
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.specs.paths import model_folder
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import CannotAnswer, Refused

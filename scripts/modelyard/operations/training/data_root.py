@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelyard.adapters.git.kept_files import read_kept
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.store.artifacts import (
+from modelyard.adapters.tables.data_files import (
     copy_uri,
     data_address,
     read_uri,

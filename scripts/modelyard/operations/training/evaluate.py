@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.store.artifacts import sha256_of
 from modelyard.adapters.store.signatures import fetch_artifact
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.adapters.tables.frames import (
     CLUSTER,
     LABEL,

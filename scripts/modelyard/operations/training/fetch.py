@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from modelyard.adapters.isolation.removal import scratch_folder
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.adapters.tables.table_parts import TableFile
 from modelyard.domain.specs.heldout import HeldOut
 from modelyard.domain.specs.interval import Interval

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from modelyard.adapters.processes.shared_work import count_cores
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime, lock_of_image
-from modelyard.adapters.store.artifacts import Store, sha256_of
+from modelyard.adapters.store.artifacts import Store
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.isolation import Isolation, Unisolated
 from modelyard.domain.signatures import Asked, asked_signature
 from modelyard.domain.specs.catalog import Catalog

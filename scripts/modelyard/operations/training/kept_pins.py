@@ -10,7 +10,7 @@ from pathlib import Path
 from modelyard.adapters.git.kept_files import changed_attributes, find_unkept, is_kept
 from modelyard.adapters.git.repository import Git
 from modelyard.adapters.specs.reader import Specs
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.problem import Path as Place
 from modelyard.domain.problem import Problem
 from modelyard.domain.specs.paths import held_out_file, version_file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelyard.adapters.git.kept_files import find_unkept
 from modelyard.adapters.git.repository import Git
-from modelyard.adapters.store.artifacts import sha256_of
+from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.paths import PLATFORM_LOCK, trainer_folder, trainer_lock
 from modelyard.domain.specs.version import Code, DataFile, Runtime

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from modelyard.adapters.store.artifacts import writing_to
+from modelyard.adapters.file_systems import writing_to
 from modelyard.domain.specs.model import MAX_UNPACKED_MEGABYTES
 from modelyard.errors import CannotAnswer, OverLimit
 
