@@ -82,6 +82,14 @@ def test_every_framework_of_the_command_has_a_skeleton():
     assert list(FRAMEWORKS) == list(skeleton.FRAMEWORKS)
 
 
+@pytest.mark.parametrize("library", ["catboost", "torch", "LightGBM"])
+def test_a_library_without_a_skeleton_is_answered_with_what_to_do(yard, table, library):
+    done = run(yard, "model", "new", "shop", "--data", table, "--target", "bought",
+                    "--framework", library)  # fmt: skip
+    assert done.exit_code == 2
+    assert "trainer/requirements.in" in " ".join(done.stderr.split())
+
+
 def test_a_file_that_keeps_the_contract_is_the_same(known, table):
     done = run(known, "contract", "diff", "shop", "--data", table)
     assert done.exit_code == 0, done.output

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -203,9 +204,20 @@ def test_a_signature_that_does_not_agree_with_the_contract_is_refused(copy: Arti
         load_predictor(folder, artifact_digest(folder), TRUSTED)
 
 
-def test_a_feature_no_request_carries_is_refused(tmp_path: Path):
-    with pytest.raises(CannotAnswer, match="asks for arr_delay, which no request carries"):
-        write_serving(tmp_path, model=MODEL, inputs=["arr_delay"], training=[flights()])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("arr_delay", "the target"), ("minute", "known only later"), ("wind", "not in the contract")],
+)
+def test_a_feature_no_request_carries_is_refused_with_the_reason(tmp_path: Path, name, why):
+    columns = [
+        replace(each, available_at="later") if each.name == "minute" else each
+        for each in MODEL.data.columns
+    ]
+    model = replace(MODEL, data=replace(MODEL.data, columns=tuple(columns)))
+    asked = re.escape(f"asks for {name} ({why}), which no request carries")
+    with pytest.raises(CannotAnswer, match=asked) as raised:
+        write_serving(tmp_path, model=model, inputs=[name], training=[flights()])
+    assert "take it out of the features in the trainer" in (raised.value.hint or "")
 
 
 def test_serving_json_names_the_segments_that_the_signature_has(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -34,6 +34,20 @@ _MOST_LEFT_OUT = 10
 TASKS = ("binary", "multiclass", "regression")
 
 
+class _Framework(click.Choice[str]):
+    """A library with a skeleton; of any other it is said how it is used all the same."""
+
+    def fail(self, message: str, *where: Any, **place: Any) -> NoReturn:
+        """Raise the error of the command line, with what to do for another library."""
+        super().fail(
+            f"{message} For another library take one of these, then write trainer/train.py and "
+            "trainer/requirements.in, and name its format in artifact.formats of model.yaml: see "
+            "docs/frameworks.md of modelyard.",
+            *where,
+            **place,
+        )
+
+
 @click.group()
 def model() -> None:
     """Propose a new model from its data."""
@@ -45,7 +59,7 @@ def model() -> None:
 @click.option("--target", required=True, metavar="COLUMN", help="Column to predict.")
 @click.option(
     "--framework",
-    type=click.Choice(FRAMEWORKS),
+    type=_Framework(FRAMEWORKS),
     default="sklearn",
     show_default=True,
     help="Library of the trainer.",

@@ -81,6 +81,13 @@ class Golden:
     tolerance: float = TOLERANCE
 
 
+def _why_no_input(model: Model, name: str) -> str:
+    if name == model.target.column:
+        return "the target"
+    known = any(column.name == name for column in model.data.columns)
+    return "known only later" if known else "not in the contract"
+
+
 def write_serving(
     folder: Path, *, model: Model, inputs: Sequence[str], training: Iterable[pd.DataFrame]
 ) -> Serving:
@@ -98,10 +105,11 @@ def write_serving(
     known = {column.name: column for column in model.inputs}
     strangers = [name for name in inputs if name not in known]
     if strangers:
+        asked = ", ".join(f"{name} ({_why_no_input(model, name)})" for name in strangers)
         raise CannotAnswer(
-            f"model {model.name}: the signature asks for {', '.join(strangers)}, which no request"
-            " carries",
-            hint="a feature must be a column of the contract with available_at: request",
+            f"model {model.name}: the signature asks for {asked}, which no request carries",
+            hint="take it out of the features in the trainer; or, if a request has it, give it to "
+            "data.columns of model.yaml with available_at: request",
         )
     columns = tuple(known[name] for name in inputs)
     serving = Serving(

@@ -261,6 +261,23 @@ def test_ids_codes_and_levels_are_told_apart(tmp_path):
     assert (new.proposal.cluster, new.held_out.cluster) == ("customer_id", "customer_id")
 
 
+@pytest.mark.parametrize(
+    ("values", "most"),
+    [(["0", "1"] * 50, 1.0), (["0", "1", "2", "0"] * 25, 3.0), (["1", "1"] * 50, 2.0)],
+)
+def test_a_number_that_is_0_or_1_is_a_flag_and_has_no_room_for_a_2(tmp_path, values, most):
+    new = of_columns(tmp_path, shop(near_holiday=values))
+    assert column(new, "near_holiday").maximum == most
+    assert ("unit" in notes(new, "near_holiday")) == (most != 1.0)
+
+
+@pytest.mark.parametrize(("different", "asked"), [(80, True), (51, True), (40, False)])
+def test_text_of_which_most_is_different_is_asked_about(tmp_path, different, asked):
+    remarks = [f"hit number {number % different} of a flock" for number in range(100)]
+    new = of_columns(tmp_path, shop(remarks=remarks))
+    assert ("is it free text?" in notes(new, "remarks")) == asked
+
+
 def test_a_unit_is_asked_for_and_never_invented(tmp_path):
     new = of_columns(tmp_path, shop(temp_celsius=[str(number % 30) for number in range(100)]))
     assert "QUESTION: in which unit?" in notes(new, "temp_celsius")
@@ -313,6 +330,37 @@ def test_every_third_row_is_held_out_where_rows_have_no_time(tmp_path):
     whole = list(csv.reader(io.StringIO(csv_bytes(table).decode(), newline="")))[1:]
     assert rows[1] == whole[2::3]
     assert sorted(rows[0] + rows[1]) == sorted(whole)
+
+
+@pytest.mark.parametrize(("again", "said"), [(1, "1 of 601 rows is a copy"), (40, "40 of 640")])
+def test_a_row_and_its_copy_are_on_one_side_and_copies_are_said(tmp_path, again, said):
+    table = shop(600, size=[f"{number / 7:.3f}" for number in range(600)])
+    # The copies come last, so every fifth row would be on another side than its twin.
+    twice = {name: [*values, *values[:again]] for name, values in table.items()}
+    new = of_columns(tmp_path, twice)
+    training, held_out = (
+        {tuple(row) for row in list(csv.reader(io.StringIO(new.documents[uri].decode())))[1:]}
+        for uri in (new.training, new.held_out.files[0].uri)
+    )
+    assert sum(new.rows) == 600 + again
+    assert not training & held_out
+    (warning,) = new.warnings
+    assert said in warning
+    assert of_columns(tmp_path, table).warnings == ()
+
+
+def test_rows_of_a_table_of_few_categories_are_equal_by_chance(tmp_path):
+    new = of_columns(tmp_path, {"bought": ["yes", "no", "no"] * 100, "colour": ["a", "b"] * 150})
+    assert not any("cop" in warning for warning in new.warnings)
+    assert new.rows == (240, 60)
+
+
+def test_copies_are_said_where_days_are_held_out_too(tmp_path):
+    days = [str(START + dt.timedelta(days=number // 10)) for number in range(1000)]
+    table = shop(1000, day=days, size=[f"{number / 7:.3f}" for number in range(1000)])
+    twice = {name: [*values, values[-1]] for name, values in table.items()}
+    (warning,) = of_columns(tmp_path, twice).warnings
+    assert "1 of 1,001 rows is a copy" in warning
 
 
 def test_a_cluster_is_on_one_side_only(tmp_path):

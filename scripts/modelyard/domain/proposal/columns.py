@@ -24,6 +24,7 @@ ASK_UNIT = "QUESTION: in which unit? Write `unit: ...`; leave it out if it has n
 
 _NULL_ROOM = 0.05
 _ALL_DIFFERENT = 0.9
+_MOSTLY_DIFFERENT = 0.5
 _LEAST_FOR_KEYS = 20
 _EXACT = 2**53
 _KEY = re.compile(r"(?i:(^|[_\-. ])(id|uuid|guid|key)$)|[a-z](Id|ID)$")
@@ -174,6 +175,10 @@ def _propose_number(facts: ColumnFacts, bare: Column, notes: tuple[str, ...]) ->
     if is_code_name(facts.name):
         told = "GUESS: a code, not a quantity, so it has no range and is no input"
         return ColumnProposal(column=bare, use=Use.KEY, notes=(told, *notes))
+    if is_flag(facts):
+        told = "GUESS: a flag, 0 or 1"
+        column = replace(bare, minimum=0.0, maximum=1.0)
+        return ColumnProposal(column=column, use=Use.INPUT, notes=(told, *notes))
     low, high = room_around(facts.low, facts.high, whole=facts.type == "integer")
     column = replace(bare, minimum=low, maximum=high)
     return ColumnProposal(column=column, use=Use.INPUT, notes=(ASK_UNIT, *notes))
@@ -192,7 +197,18 @@ def _propose_category(facts: ColumnFacts, bare: Column, notes: tuple[str, ...]) 
         column = replace(bare, levels=levels)
         return ColumnProposal(column=column, use=Use.INPUT, notes=(told, *notes))
     told = f"GUESS: open, new levels are allowed; the file has {facts.distinct:,}"
+    if facts.known >= _LEAST_FOR_KEYS and facts.distinct > _MOSTLY_DIFFERENT * facts.known:
+        told = (
+            f"QUESTION: {facts.distinct:,} different texts in {facts.known:,} rows: is it free "
+            "text? Then it is hardly an input as it is, and it may be written later than asked for"
+        )
     return ColumnProposal(column=bare, use=Use.INPUT, notes=(told, *notes))
+
+
+def is_flag(facts: ColumnFacts) -> bool:
+    """Whether a whole number is 0 or 1, in enough rows for these to be all there are."""
+    both = (facts.low, facts.high, facts.distinct) == (0, 1, 2)
+    return facts.type == "integer" and both and facts.known >= 2 * ROWS_OF_A_LEVEL
 
 
 def is_closed(facts: ColumnFacts) -> bool:

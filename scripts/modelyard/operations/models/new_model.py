@@ -50,6 +50,7 @@ from modelyard.operations.models.new_data import Given, Placed, place_split, pla
 from modelyard.operations.models.page import model_page
 from modelyard.operations.models.skeleton import Framework, trainer_files
 from modelyard.operations.training.data_root import data_root
+from modelyard.operations.training.seen_rows import find_copies
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,8 @@ NO_TIME = "none"
 """Given as the timestamp: the rows have no time, whatever their columns say."""
 
 _LOOKS = 20
+_MOST_COPIES = 0.1
+"""Share of rows beyond which equal rows are chance, as in a table of a few categories."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +131,13 @@ def compose_model(
     )  # fmt: skip
     frame = read_table(given.content, uri=given.name, data=proposal.model.data)
     each = every_how_many(len(frame))
+    copies, numbers = find_copies(frame, proposal.model.data.columns)
+    copies = copies if copies <= _MOST_COPIES * len(frame) else 0
     if days is None:
-        clusters = None if proposal.cluster == ROW else facts.table.column(proposal.cluster)
-        held = held_out_rows(clusters and clusters.to_pylist(), rows=len(frame), each=each)
+        clusters = numbers if copies else None
+        if proposal.cluster != ROW:
+            clusters = facts.table.column(proposal.cluster).to_pylist()
+        held = held_out_rows(clusters, rows=len(frame), each=each)
         placed = place_split(given, facts, held, data, model=name)
         sides = [frame.loc[[not one for one in held]], frame.loc[held]]
     else:
@@ -150,6 +157,7 @@ def compose_model(
         rows=(len(sides[0]), len(sides[1])),
         warnings=(
             *(_ask_for_time(proposal) if timestamp is None else ()),
+            *([_describe_copies(copies, len(frame))] if copies else ()),
             *_warnings(proposal, sides),
         ),
     )
@@ -289,6 +297,14 @@ def _refuse_invalid(
     reasons += [each.message for each in checks.find_problems(after) if each.file in mine]
     if reasons:
         raise Refused(f"{path} would not be valid: {'; '.join(reasons)}")
+
+
+def _describe_copies(copies: int, rows: int) -> str:
+    is_or_are = "is a copy" if copies == 1 else "are copies"
+    return (
+        f"{copies:,} of {rows:,} rows {is_or_are} of another one in all columns: if the source "
+        "wrote them twice, take them out; equal rows are on one side of the held-out set"
+    )
 
 
 def _ask_for_time(proposal: ModelProposal) -> Iterator[str]:

@@ -81,6 +81,14 @@ def describe_seen_rows(held_out: RowKeys, training: RowKeys, *, cluster: str) ->
     return f"{count} of its {len(rows)} rows were trained on; the first is row {first}"
 
 
+def find_copies(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[int, list[int]]:
+    """How many rows repeat an earlier one in all columns, and a number that equal rows share."""
+    import pandas as pd
+
+    numbers, different = pd.factorize(_digests(frame, columns))
+    return len(frame) - len(different), numbers.tolist()
+
+
 def _repeated_share(keys: NDArray[np.uint64]) -> float:
     """The share of sorted numbers that are there twice or more."""
     if not len(keys):
