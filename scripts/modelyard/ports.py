@@ -338,6 +338,13 @@ class Clock(Protocol):
         """Return the current time in UTC, with a time zone."""
         ...
 
+    def even_since(self) -> datetime | None:
+        """Return since when it runs evenly, where it was seen to jump; None if it never was.
+
+        What is longer ago by this clock is longer or shorter ago than that.
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Services:

@@ -39,6 +39,9 @@ class StoppedClock:
     def now(self):
         return self.at
 
+    def even_since(self) -> None:
+        return None
+
 
 @pytest.fixture
 def git(tmp_path):

@@ -89,6 +89,9 @@ class StoppedClock:
     def now(self) -> datetime:
         return self.at
 
+    def even_since(self) -> None:
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Yard:

@@ -49,9 +49,18 @@ class Ledger:
 @dataclass
 class StoppedClock:
     at: datetime
+    jumped_at: datetime | None = None
 
     def now(self) -> datetime:
         return self.at
+
+    def even_since(self) -> datetime | None:
+        return self.jumped_at
+
+    def jump(self, by: timedelta) -> None:
+        """Be set, or have slept; a clock that is asked all the time sees that."""
+        self.at += by
+        self.jumped_at = self.at
 
     def wait(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)

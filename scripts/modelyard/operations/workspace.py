@@ -94,6 +94,11 @@ class Workspace:
         return {}
 
     @cached_property
+    def stuck_in_traffic(self) -> dict[tuple[str, str], str]:
+        """Why a bad release takes traffic still, by environment and model, where it does."""
+        return {}
+
+    @cached_property
     def registry(self) -> Registry:
         """The model registry."""
         return Registry(self.services.repository.tracking_uri, self.services.root)

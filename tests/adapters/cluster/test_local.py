@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from modelyard.adapters.cluster.claim import claim_holder, hold_claim
 from modelyard.adapters.cluster.endpoints import Endpoint, read_endpoints
 from modelyard.adapters.cluster.local import LocalCluster
+from modelyard.adapters.cluster.local_servers import LocalServers, Readiness
 from modelyard.adapters.cluster.local_state import (
     Aborted,
     Server,
@@ -62,9 +63,17 @@ CANARY = Environment(
 class FixedClock:
     def __init__(self) -> None:
         self.moment = NOW
+        self.jumped_at: datetime | None = None
 
     def now(self) -> datetime:
         return self.moment
+
+    def even_since(self) -> datetime | None:
+        return self.jumped_at
+
+    def jump(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+        self.jumped_at = self.moment
 
     def passes(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
@@ -310,6 +319,42 @@ def test_an_artifact_out_of_reach_is_tried_again_and_its_release_is_not_given_up
         share=0.0,
         fault=ServerFault(blame=Blame.INFRASTRUCTURE, why=f"no artifact {pin}"),
     )
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_jumps_aborts_no_release_that_starts(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, seconds: float
+):
+    yard.cluster._patience = 0
+    monkeypatch.setattr(LocalServers, "ask_readiness", lambda *_, **__: Readiness(ready=False))
+    release = yard.sync("v1", DEV)
+    yard.clock.jump(seconds)
+    waits = RolloutState(release=release.identity, ready=False, share=0.0)
+    assert yard.observe(DEV) == waits
+    yard.clock.passes(80)
+    assert yard.observe(DEV) == waits
+
+    yard.clock.passes(20)
+    late = yard.observe(DEV)
+    assert late is not None
+    assert late.aborted == "not ready within 90 s"
+
+
+def test_a_clock_that_jumps_ends_no_server_that_is_slow_to_answer(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+):
+    release = yard.sync("v1", DEV)
+    assert yard.observe(DEV) == ready(release)
+    process = yard.process(release)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalServers, "ask_readiness", lambda *_, **__: Readiness(ready=False))
+        yard.sync("v1", DEV)
+        yard.clock.jump(3600)
+        yard.sync("v1", DEV)
+        assert yard.process(release) == process
+        yard.clock.passes(100)
+        yard.sync("v1", DEV)
+        assert yard.process(release) != process
 
 
 def test_after_remove_no_server_runs_and_no_state_is_left(yard: Yard):

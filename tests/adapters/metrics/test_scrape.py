@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,6 +51,9 @@ class FixedClock:
 
     def now(self) -> datetime:
         return self.moment
+
+    def even_since(self) -> None:
+        return None
 
 
 class Server:
@@ -317,3 +321,42 @@ def test_old_samples_thin_out_but_the_first_one_stays(
     assert path.stat().st_size <= under_test.MAX_BYTES
     assert len(seconds) >= 6
     assert (seconds[0], seconds[-1]) == (0, 59)
+
+
+def test_samples_of_a_time_that_was_set_back_never_come_between_later_ones(tmp_path: Path):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    with exposed(Server("a")) as server:
+        name(tmp_path, server)
+        for minutes in (0, 1, -59, -58, 0.5, 5):
+            clock.moment = NOW + timedelta(minutes=minutes)
+            server.answer("AA", 1.0, 40.0)
+            found = metrics.samples("late", since=NOW - timedelta(hours=2))
+            assert [sample.counts["a"].rows for sample in found] == sorted(
+                sample.counts["a"].rows for sample in found
+            )
+    assert [round((s.at - NOW).total_seconds() / 60, 1) for s in found] == [-59, -58, 0.5, 5]
+
+
+def test_what_a_full_disk_does_not_take_is_judged_and_written_later(tmp_path: Path):
+    clock = FixedClock()
+    metrics = ScrapeMetrics(tmp_path, Repository(), clock)
+    samples = tmp_path / ".modelyard/cluster/samples/late.jsonl"
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with exposed(Server("a")) as server:
+        name(tmp_path, server)
+
+        def look(second: int) -> int:
+            clock.moment = NOW + timedelta(seconds=second)
+            server.answer("AA", 1.0, 40.0)
+            return len(metrics.samples("late", since=NOW))
+
+        assert look(0) == 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (samples.stat().st_size + 1500, hard))
+        try:
+            assert [look(second) for second in range(1, 5)] == [2, 3, 4, 5]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+        assert look(5) == 6
+    again = ScrapeMetrics(tmp_path, Repository(), clock)
+    assert len(again.samples("late", since=NOW)) == 6

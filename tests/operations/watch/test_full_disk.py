@@ -177,3 +177,25 @@ def test_news_that_were_sent_and_could_not_be_recorded_are_sent_once(yard, told,
     notifying.notify(workspace, pending_notifications(workspace, MODEL), lambda _: None)
     assert told == sent
     assert pending_notifications(workspace, MODEL) == ()
+
+
+def test_people_are_told_once_of_a_bad_release_that_cannot_be_taken_from_traffic(
+    yard, told, monkeypatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "endpoints.json")
+
+    running = watcher(yard)
+    cluster = running.workspace.services.cluster
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster, "abort", refuse)
+        patched.setattr(type(running.workspace.facts), "observe_release", refuse)
+        for _ in range(3):
+            running.run_passes_and_wait()
+    title = f"canary: {MODEL} v2 is bad and stuck in traffic"
+    assert told.count(title) == 1
+
+    running.run_passes_and_wait()
+    assert running.disk_news.stuck == frozenset()
+    assert yard.names()["canary"] == "v1"
+    assert told.count(title) == 1

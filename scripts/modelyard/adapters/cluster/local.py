@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from modelyard.adapters.cluster.endpoints import (
@@ -42,6 +43,7 @@ from modelyard.adapters.replaced_file import Write, write_whole
 from modelyard.adapters.runtimes.environments import Runtime
 from modelyard.adapters.runtimes.find import find_runtime
 from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.machines.durations import seconds_since
 from modelyard.domain.promotion.world import PastRelease
 from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.signatures import Asked
@@ -246,7 +248,7 @@ class LocalCluster:
             return abort_newest(state, why, now, blame=Blame.VERSION) if is_own else state
         # Each start has the whole time: one that was killed must not shorten that of the next.
         began = max(candidate.since, candidate.tried)
-        late = (now - began).total_seconds() > state.ready_within_seconds
+        late = self._seconds_since(began, now) > state.ready_within_seconds
         # One that was ready before has shown that it can be; a busy machine takes its time.
         if not late or candidate.served or candidate.process is None:
             return state
@@ -314,7 +316,8 @@ class LocalCluster:
             return server
         server = replace(server, port=servers.known_port(server))
         server = mark_answer(server, is_ready=servers.ask_readiness(server).ready, now=now)
-        if not has_hung(server, now, state.ready_within_seconds):
+        silent = self._seconds_since(server.silent_since or now, now)
+        if not has_hung(server, silent, state.ready_within_seconds):
             return server
         if not servers.end_if_hung(server):
             return mark_answer(server, is_ready=True, now=now)
@@ -323,6 +326,9 @@ class LocalCluster:
             *(state.environment, state.model, server.version, state.ready_within_seconds),
         )
         return mark_hung(server, now)
+
+    def _seconds_since(self, moment: datetime, now: datetime) -> float:
+        return seconds_since(moment, now=now, even_since=self._clock.even_since())
 
     def _to_run(self, state: State, server: Server | None) -> Server | None:
         """The server as it is; without a process if it is to be started."""

@@ -217,14 +217,14 @@ def mark_answer(server: Server, *, is_ready: bool, now: datetime) -> Server:
     return server if is_known else replace(server, silent_since=now)
 
 
-def has_hung(server: Server, now: datetime, seconds: float) -> bool:
+def has_hung(server: Server, silent_seconds: float, most: float) -> bool:
     """Whether it ran for so long without being ready that it must be started again.
 
     Not a release that was never ready here: that is aborted instead.
     """
     if server.silent_since is None or not (server.served or server.process is None):
         return False
-    return (now - server.silent_since).total_seconds() > seconds
+    return silent_seconds > most
 
 
 def mark_hung(server: Server, now: datetime) -> Server:

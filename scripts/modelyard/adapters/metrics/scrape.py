@@ -68,16 +68,31 @@ class ScrapeMetrics:
         # The judge and a person's `modelyard judge` may scrape at the same time.
         with _locked(path.with_suffix(".lock")):
             text = path.read_bytes() if path.exists() else b""
-            lines = [line for line in text.splitlines() if line]
-            known = set(lines)  # a write may have failed after the first of them
-            new = [line for line in self._unwritten.get(model, ()) if line not in known]
+            taken = {line: _sample(line) for line in text.splitlines() if line}
+            taken = self._without_future(path, taken)
+            # A write may have failed after the first of them.
+            new = [line for line in self._unwritten.get(model, ()) if line not in taken]
             if counts:
                 new.append(_line(Sample(at=self._clock.now(), counts=counts)))
                 if keep:
-                    self._keep(model, path, lines, new)
-            lines += new
-        found = (sample for line in lines if (sample := _sample(line)) is not None)
+                    self._keep(model, path, list(taken), new)
+            taken |= {line: _sample(line) for line in new}
+        found = (sample for sample in taken.values() if sample is not None)
         return tuple(sorted((s for s in found if s.at >= since), key=lambda sample: sample.at))
+
+    def _without_future(
+        self, path: Path, taken: dict[bytes, Sample | None]
+    ) -> dict[bytes, Sample | None]:
+        """The samples without those that a clock left which was set back since.
+
+        Once their time comes they would be between samples of later, whose counts are higher.
+        """
+        now = self._clock.now()
+        kept = {line: each for line, each in taken.items() if each is None or each.at <= now}
+        if len(kept) < len(taken):
+            with suppress(OSError):  # then they are left out in each look
+                write_whole(path, b"".join(line + b"\n" for line in kept))
+        return kept
 
     def _keep(self, model: str, path: Path, lines: list[bytes], new: list[bytes]) -> None:
         """Append new lines; what a full disk does not take is kept here until it does."""

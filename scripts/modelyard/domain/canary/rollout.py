@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelyard.domain.canary.traffic import RolloutState
+from modelyard.domain.machines.durations import LARGEST_STEP, is_measurable
 from modelyard.domain.promotion.facts import ReleaseFacts, check_verified, is_bad
 from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.environment import Environment
@@ -55,6 +56,31 @@ def observed_facts(
         _with_fault(facts, mine, now),
         healthy_since=(facts.healthy_since or now) if ready else None,
         aborted=facts.aborted or (mine.aborted if mine else None),
+    )
+
+
+def begin_again(facts: ReleaseFacts, *, now: datetime, even_since: datetime | None) -> ReleaseFacts:
+    """The facts of a release of which nobody can tell how long it is observed.
+
+    The clock jumped, or the machine slept. A release that is not decided yet begins anew: it soaks
+    and is judged for as long as its environment asks, and it has its whole time until it must be
+    decided. What was decided stays; only a soak that ends far in the future is begun again.
+    """
+    if facts.seen_at is None or facts.aborted is not None:
+        return facts
+    if facts.release in facts.verified:
+        is_past = facts.healthy_since is None or facts.healthy_since <= now + LARGEST_STEP
+        return facts if is_past else replace(facts, healthy_since=now)
+    if facts.verdict is not None and facts.verdict.outcome is Outcome.FAIL:
+        return facts
+    moments = filter(None, (facts.seen_at, facts.healthy_since, facts.fault_since))
+    if all(is_measurable(each, now=now, even_since=even_since) for each in moments):
+        return facts
+    return replace(
+        facts,
+        seen_at=now,
+        healthy_since=None if facts.healthy_since is None else now,
+        fault_since=None if facts.fault_since is None else now,
     )
 
 

@@ -13,6 +13,7 @@ from modelyard.adapters.facts.documents import FactsSnapshot
 from modelyard.adapters.git.remote_refs import one_snapshot, retry_on_conflict
 from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.json_documents import warn_left_out
+from modelyard.domain.canary.rollout import begin_again
 from modelyard.domain.promotion.actions import PlaceHold, RollBack
 from modelyard.domain.promotion.change import parse_branch
 from modelyard.domain.promotion.promote import needs_comparison
@@ -223,13 +224,19 @@ def core_world(
     proposals: Mapping[int, Proposal],
 ) -> World:
     """The part of a world that comes from what is read for all models at once."""
-    now = workspace.services.clock.now()
+    clock = workspace.services.clock
+    now, even_since = clock.now(), clock.even_since()
+    # The watcher writes down later that they begin again, and nothing is decided before.
+    begun = {
+        name: begin_again(each, now=now, even_since=even_since)
+        for name, each in facts.releases_of(model).items()
+    }
     return World(
         model=model,
         catalog=catalog,
         now=now,
         bot=workspace.services.repository.bot,
-        facts=facts.releases_of(model),
+        facts=begun,
         unknown=facts.unknown_of(model, catalog.environments),
         model_facts=facts.model_facts(model),
         freezes=facts.freezes_of(catalog.environments, now=now),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -27,11 +27,26 @@ class DiskNews:
         lasts: Whether a disk took no write when it was last tried.
         is_told: Whether people were told of that.
         told_at: When they were told last, by the monotonic clock.
+        stuck: The releases that they know to be stuck in traffic.
     """
 
     lasts: bool = False
     is_told: bool = False
     told_at: float = -inf
+    stuck: frozenset[tuple[str, str]] = frozenset()
+
+    def tell_stuck(self, stuck: Mapping[tuple[str, str], str]) -> None:
+        """Tell of each bad release that could not be taken from traffic, as the facts cannot.
+
+        Args:
+            stuck: Why, by environment and by model with its version.
+        """
+        known = self.stuck.intersection(stuck)
+        for place, why in stuck.items():
+            title = f"{place[0]}: {place[1]} is bad and stuck in traffic"
+            if place not in known and send_message(title, why):
+                known |= {place}
+        self.stuck = known
 
     def tell(self, failures: Iterable[Exception], *, is_whole: bool) -> None:
         """Tell of the first failure that is a disk's, if people do not know of it yet.

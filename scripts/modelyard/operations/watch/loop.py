@@ -214,6 +214,7 @@ class Watcher:
         failures = [failure for _, failure in result.failures] if result else failed
         for failure in failures if result else ():
             log_error(failure)
+        self.disk_news.tell_stuck(self.workspace.stuck_in_traffic)
         self.disk_news.tell(failures, is_whole=self.due is None and result is not None)
         return result is not None and result.changed
 

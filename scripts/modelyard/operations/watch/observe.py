@@ -12,6 +12,7 @@ from modelyard.adapters.git.trees import GitTree
 from modelyard.adapters.specs.last_of_file import read_last
 from modelyard.domain.canary.rollout import (
     ReleaseEvent,
+    begin_again,
     is_judged_now,
     may_advance,
     observed_facts,
@@ -163,7 +164,11 @@ class _Observation:
         cluster = self.workspace.services.cluster
         state = cluster.observe(model=release.model, environment=environment)
         now = self.workspace.services.clock.now()
-        seen = observed_facts(before, release, state, now)
+        even_since = self.workspace.services.clock.even_since()
+        known = begin_again(before, now=now, even_since=even_since)
+        if known != before:
+            self.report(f"{environment.name}: {release.version} is observed anew: the clock jumped")
+        seen = observed_facts(known, release, state, now)
         if before.release != release.identity and self._is_reviewed is False:
             # A push must not make automation take the version for one that was tried here.
             seen = replace(seen, tried=before.tried)
@@ -236,6 +241,7 @@ class _Observation:
     def _out_of_traffic(self, facts: ReleaseFacts) -> tuple[ReleaseFacts, Exception | None]:
         """The facts once a release that is bad left traffic, and what prevented that."""
         reason = _why_bad(facts)
+        self.workspace.stuck_in_traffic.pop(self._place, None)
         if reason is None:
             return facts, None
         if facts.aborted is None:
@@ -244,10 +250,17 @@ class _Observation:
                 cluster.abort(self.release, environment=self.environment, reason=reason)
             # The rollback that follows in Git takes it out, too.
             except (YardError, OSError) as error:
-                return facts, explain_disk_error(error)
+                named = explain_disk_error(error)
+                said = f"it is bad ({reason}) and takes traffic still: {named}"
+                self.workspace.stuck_in_traffic[self._place] = said
+                return facts, named
         elif facts.aborted != JUDGED_BAD:
             return facts, None
         return replace(facts, aborted=reason), None  # JUDGED_BAD: the same judge, with its numbers
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self.environment.name, f"{self.release.model} {self.release.version}"
 
     def _publish(self, event: ReleaseEvent) -> None:
         release, environment = self.release, self.environment

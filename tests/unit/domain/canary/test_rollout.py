@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from modelyard.domain.canary.rollout import (
+    begin_again,
     is_judged_now,
     may_advance,
     observed_facts,
@@ -261,3 +262,44 @@ def told(before, now):
 )
 def test_each_change_of_a_release_is_told_once(before, now, events):
     assert told(before, now) == events
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("facts", [SEEN, READY, PASSED, replace(SEEN, fault_since=START)])
+def test_a_release_that_is_not_decided_begins_anew_when_the_clock_jumps(facts, hours):
+    now = after(3600 * hours)
+    for even_since in (now, None) if hours < 0 else (now,):
+        begun = begin_again(facts, now=now, even_since=even_since)
+        moments = ("seen_at", "healthy_since", "fault_since")
+        expected = {name: now for name in moments if getattr(facts, name) is not None}
+        assert begun == replace(facts, **expected)
+        assert begin_again(begun, now=now + timedelta(seconds=9), even_since=even_since) == begun
+
+
+@pytest.mark.parametrize("facts", [FAILED, GONE, VERIFIED, ReleaseFacts()])
+def test_what_is_decided_stays_when_the_clock_jumps(facts):
+    now = after(3600)
+    assert begin_again(facts, now=now, even_since=now) == facts
+
+
+def test_a_release_that_came_after_the_jump_keeps_its_times():
+    assert begin_again(READY, now=after(3600), even_since=after(-10)) == READY
+    assert begin_again(READY, now=after(-20), even_since=None) == READY
+
+
+def test_a_jump_makes_no_release_verified_early():
+    soaks = replace(DEV, soak_seconds=600)
+    pinned = release("dev", "v2")
+    facts = replace(READY, release=pinned.identity)
+    runs = replace(RUNS, release=pinned.identity, share=1.0)
+    now = after(3600)
+    begun = begin_again(facts, now=now, even_since=now)
+    assert pinned.identity not in with_verification(begun, pinned, soaks, runs, now).verified
+    later = now + timedelta(seconds=601)
+    assert pinned.identity in with_verification(begun, pinned, soaks, runs, later).verified
+
+
+def test_what_was_verified_by_a_clock_that_was_ahead_soaks_again_and_not_until_then():
+    now = after(-3600)
+    assert begin_again(VERIFIED, now=now, even_since=None) == replace(VERIFIED, healthy_since=now)
+    assert begin_again(VERIFIED, now=after(-9), even_since=after(-9)) == VERIFIED
