@@ -275,6 +275,42 @@ def test_a_keras_model_that_would_run_code_is_refused(
         check(make(tmp_path, "keras", content), "keras")
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "gs://bucket/words", "words.txt", ""])
+def test_a_keras_model_that_would_read_a_file_is_refused(path: str, tmp_path: Path):
+    words = {"class_name": "StringLookup", "module": "keras.layers"}
+    listed = {**words, "config": {"vocabulary": ["a", "b"]}}
+    check(make(tmp_path / "listed", "keras", keras(DENSE, listed)), "keras")
+    model = keras(DENSE, {**words, "config": {"vocabulary": path}})
+    with pytest.raises(Refused, match=f"reads a vocabulary from '{path}' when it is opened"):
+        check(make(tmp_path / "path", "keras", model), "keras")
+
+
+@pytest.mark.parametrize("levels", [700, 900, 980, 2_000, 100_000])
+def test_a_keras_model_of_many_levels_is_read_or_refused(levels: int, tmp_path: Path):
+    text = '{"a": ' * levels + '{"class_name": "Lambda"}' + "}" * levels
+    model = zipped(config__json=text, metadata__json="{}", model__weights__h5="")
+    with pytest.raises(Refused, match=r"is no file of Keras 3|keras\.Lambda"):
+        check(make(tmp_path, "keras", model), "keras")
+
+
+@pytest.mark.parametrize(
+    ("flavour", "name"), [("keras", "config.json"), ("sklearn", "schema.json")]
+)
+def test_a_text_that_is_small_as_long_as_it_is_packed_is_refused(
+    flavour: str, name: str, tmp_path: Path
+):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open(name, "w", force_zip64=True) as member:
+            for _ in range(101):
+                member.write(b" " * 1_000_000)
+        for other in ("metadata.json", "model.weights.h5") if flavour == "keras" else ():
+            archive.writestr(other, "{}")
+    assert len(file.getvalue()) < 200_000
+    with pytest.raises(Refused, match=rf"its {name} has 101 MB unpacked, the limit is 100 MB"):
+        check(make(tmp_path, flavour, file.getvalue()), FORMAT.get(flavour, flavour))
+
+
 def test_a_missing_model_file_cannot_be_answered_for(tmp_path: Path):
     folder = make(tmp_path, "xgboost")
     (folder / "model" / "model.xgb").unlink()

@@ -15,6 +15,9 @@ _UNITS = {
 LEAST_MEMORY = 64 * 1024**2
 """Bytes below which no Python process starts; less is a mistake in the unit."""
 
+LEAST_STORAGE = 16 * 1024**2
+"""Bytes below which a trainer has no room for its code, its log and a model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -89,6 +92,13 @@ def quantity_faults(resources: Resources) -> dict[str, str]:
         except ValueError as error:
             found[key] = str(error)
             continue
-        if key == "memory" and amount is not None and amount < LEAST_MEMORY:
-            found[key] = f"{text} is less than any Python process needs: write at least 64Mi"
+        least, is_less = _LEAST.get(key, (0, ""))
+        if amount is not None and amount < least:
+            found[key] = f"{text} is {is_less}: write at least {least // 1024**2}Mi"
     return found
+
+
+_LEAST = {
+    "memory": (LEAST_MEMORY, "less than any Python process needs"),
+    "ephemeral_storage": (LEAST_STORAGE, "no room for a model and its log"),
+}

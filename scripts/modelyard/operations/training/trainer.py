@@ -166,12 +166,13 @@ def _describe_left(out: Path) -> str:
 
 def limits_of(trainer: Trainer) -> Limits:
     """What the trainer may use."""
+    memory, storage = trainer.resources.memory_bytes, trainer.resources.storage_bytes
     return Limits(
         seconds=trainer.timeout_seconds,
-        memory=trainer.resources.memory_bytes or MEMORY,
+        memory=MEMORY if memory is None else memory,
         tasks=trainer.limits.processes,
         files=trainer.limits.open_files,
-        space=trainer.resources.storage_bytes or STORAGE,
+        space=STORAGE if storage is None else storage,
         log=trainer.limits.log_megabytes * MEGABYTE,
     )
 

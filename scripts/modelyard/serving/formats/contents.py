@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 
 from modelyard.artifact_digest import artifact_files
@@ -15,6 +16,7 @@ from modelyard.serving.formats.metadata import FILE
 from modelyard.serving.formats.onnx_file import external_files
 
 _ZIP = b"PK\x03\x04"
+_LARGEST_TEXT = 100_000_000
 _TEXT = frozenset({".csv", ".json", ".md", ".txt", ".yaml", ".yml"})
 """Files that a trainer may leave beside the model: no loader opens them."""
 
@@ -73,7 +75,20 @@ def _starts_with(file: Path, wanted: tuple[bytes, ...], what: str) -> frozenset[
 
 def _skops(file: Path) -> frozenset[Path]:
     # A zip file may come after other bytes, such as a pickle, and is found from its end.
-    return _starts_with(file, (_ZIP,), "skops file")
+    _starts_with(file, (_ZIP,), "skops file")
+    with suppress(zipfile.BadZipFile, NotImplementedError), zipfile.ZipFile(file) as archive:
+        _refuse_unpacked(file, archive, "schema.json")  # what is no archive, skops names
+    return frozenset()
+
+
+def _refuse_unpacked(file: Path, archive: zipfile.ZipFile, name: str) -> None:
+    """Refuse a member that is read whole, and is small only as long as it is packed."""
+    for member in archive.infolist():
+        if member.filename == name and member.file_size > _LARGEST_TEXT:
+            raise Refused(
+                f"{file}: its {name} has {member.file_size / 1e6:.0f} MB unpacked, the limit is "
+                f"{_LARGEST_TEXT / 1e6:.0f} MB"
+            )
 
 
 def _xgboost(file: Path) -> frozenset[Path]:
@@ -111,10 +126,12 @@ def _keras(file: Path) -> frozenset[Path]:
             strangers = sorted(set(names) - _KERAS_MEMBERS)
             if strangers or len(names) != len(set(names)):
                 raise Refused(f"{file}: holds {strangers or names}, which no Keras model needs")
+            _refuse_unpacked(file, archive, "config.json")
             config = json.loads(archive.read("config.json"))
+        found, paths = list(_keras_classes(config)), sorted(set(_keras_paths(config)))
     except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
         raise Refused(f"{file}: is no file of Keras 3: {error}") from error
-    for class_name, module in _keras_classes(config):
+    for class_name, module in found:
         own = module in _KERAS_PLACES or ".".join(module.split(".")[:2]) in _KERAS_PARTS
         # Functions have small letters: `keras.utils.get_file` would fetch and write a file.
         is_class = class_name[:1].isupper() or class_name in {"", "function"}
@@ -123,7 +140,22 @@ def _keras(file: Path) -> frozenset[Path]:
                 f"{file}: has {module or 'keras'}.{class_name}, which runs code when it is opened",
                 hint="use Keras' own layers without Lambda, or save the model as ONNX",
             )
+    if paths:
+        raise Refused(
+            f"{file}: reads a vocabulary from {paths[0]!r} when it is opened",
+            hint="give the layer its vocabulary as a list, before the model is saved",
+        )
     return frozenset()
+
+
+def _keras_paths(value: object) -> Iterator[str]:
+    """The files and addresses that layers of text would read their vocabulary from."""
+    if isinstance(value, dict):
+        found = value.get("vocabulary")
+        yield from [found] if isinstance(found, str) else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from _keras_paths(each)
 
 
 def _keras_classes(value: object) -> Iterator[tuple[str, str]]:

@@ -50,6 +50,8 @@ def test_no_text_is_read_as_a_negative_or_broken_quantity(text: str):
         assert parse_cpus(text) > 0
     if "memory" not in faults:
         assert parse_bytes(text) >= 64 * 1024**2
+    if "ephemeral_storage" not in faults:
+        assert parse_bytes(text) >= 16 * 1024**2
     assert {"cpu", "memory"} & set(faults)  # nothing is both
 
 
@@ -58,3 +60,10 @@ def test_too_little_memory_for_python_is_taken_for_a_mistake():
         "memory": "4Mi is less than any Python process needs: write at least 64Mi"
     }
     assert quantity_faults(Resources(memory="4Gi", cpu="2", ephemeral_storage="1Gi")) == {}
+
+
+@pytest.mark.parametrize("text", ["0Gi", "0.000Gi", "1Ki", "15.9Mi", "16M"])
+def test_no_room_for_files_is_taken_for_a_mistake_and_not_for_the_default(text: str):
+    assert quantity_faults(Resources(ephemeral_storage=text)) == {
+        "ephemeral_storage": f"{text} is no room for a model and its log: write at least 16Mi"
+    }
