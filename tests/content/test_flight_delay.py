@@ -200,7 +200,7 @@ def test_the_signature_names_the_features_in_order_and_the_two_probabilities(tra
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_model_folder_holds_no_pickle_and_no_type_to_trust(trained: Path):
     import skops.io
 

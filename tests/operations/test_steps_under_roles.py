@@ -28,7 +28,7 @@ from operations.wine_repository import WINE, job_at, make_repository
 from operations.yard import AT, MODEL, Yard, contested_yard
 from serving.running import preloaded_socket
 
-pytestmark = pytest.mark.slow  # importing MLflow alone takes seconds
+pytestmark = pytest.mark.long  # a whole training with each role's keys takes half a minute
 
 STEPS: tuple[Callable[[Job], None], ...] = (
     fetch_inputs, train_model, score_held_out_sets, verify_server, record_training,

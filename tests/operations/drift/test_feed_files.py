@@ -69,6 +69,7 @@ def place(request, tmp_path, monkeypatch):
     return put
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("texts", [False, True])
 def test_a_feed_has_the_days_the_rows_and_the_digest_of_its_file(place, kind, texts):

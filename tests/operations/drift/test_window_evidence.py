@@ -141,7 +141,7 @@ def vars_of(seen: SeenWindows) -> tuple[int, float, float]:
     group=st.integers(20, 2000),
     part_rows=st.integers(7, 500),
 )
-@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_the_size_of_a_part_changes_nothing(
     tmp_path_factory, changes, kind, cuts, order, group, part_rows
 ):
