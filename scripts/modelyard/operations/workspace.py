@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from math import inf
 from typing import Any, TypeVar
@@ -91,6 +92,11 @@ class Workspace:
     @cached_property
     def unrecorded_news(self) -> dict[str, tuple[str, ...]]:
         """The keys of notifications by model that were sent and could not be recorded yet."""
+        return {}
+
+    @cached_property
+    def outcomes(self) -> dict[int, tuple[str, datetime | None]]:
+        """What was said last of pull requests that ended, and when to look at it once more."""
         return {}
 
     @cached_property

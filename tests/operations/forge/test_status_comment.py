@@ -243,6 +243,31 @@ def test_an_outcome_that_the_forge_refuses_once_is_said_the_next_time(stage, end
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("is_first", [False, True])
+def test_an_outcome_survives_a_watcher_that_was_slow_and_then_killed(stage, ended, is_first):
+    workspace, pull = ended
+    if is_first:  # it had no comment when the other one looked
+        for row in stage.people.ask("GET", f"/issues/{pull.number}/comments", None, "ann"):
+            stage.people.ask("DELETE", f"/issues/comments/{row['id']}", None, "ann")
+    keep_outcomes(workspace, [pull])
+    stale = status_page(pull, ())
+    workspace.services.pulls.comment(pull.number, body=stale, marker=STATUS_COMMENT)
+
+    keep_outcomes(workspace, [pull])  # too soon to look again
+    assert comments_of(stage, pull.number) == [stale]
+    stage.yard.clock.wait(30)
+    for _ in range(2):
+        keep_outcomes(workspace, [pull])
+        (page,) = comments_of(stage, pull.number)
+        assert page.startswith("**Closed at ")
+
+    asked = stage.fake.calls("GET", "/comments")
+    stage.yard.clock.wait(30)
+    keep_outcomes(workspace, [pull])
+    assert stage.fake.calls("GET", "/comments") == asked
+
+
+@pytest.mark.long
 def test_an_outcome_is_not_told_of_a_pull_request_that_the_forge_still_calls_open(stage, ended):
     workspace, pull = ended
     stage.people.ask("PATCH", f"/pulls/{pull.number}", {"state": "open"}, "ann")

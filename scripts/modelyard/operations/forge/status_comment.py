@@ -37,6 +37,10 @@ _ON_THE_PAGE = {
 _RECENT = timedelta(hours=1)
 """So long after its end a comment is brought up to date: who was away longer edits no old ones."""
 
+_SETTLED = timedelta(seconds=20)
+"""After that an outcome is looked at once more: another watcher may have read the pull request
+before it ended, and have written its comment after."""
+
 _WAITS = "**This pull request is "
 """How a comment on an open pull request begins."""
 
@@ -79,8 +83,9 @@ def keep_outcomes(workspace: Workspace, closed: Iterable[PullSummary]) -> None:
         if ended is None or now - ended > _RECENT or not _has_comment(workspace, pull):
             continue
         # One that was opened again may end again.
-        what, outcome = f"outcome of #{pull.number}", f"{pull.state} at {ended.isoformat()}"
-        if workspace.remember(what, outcome) == outcome:
+        outcome = f"{pull.state} at {ended.isoformat()}"
+        known, again_at = workspace.outcomes.get(pull.number, ("", None))
+        if known == outcome and (again_at is None or now < again_at):
             continue
         try:
             full = workspace.services.pulls.get(pull.number)
@@ -88,8 +93,9 @@ def keep_outcomes(workspace: Workspace, closed: Iterable[PullSummary]) -> None:
         except YardError as error:
             logger.warning("#%d has no new status comment: %s", pull.number, error.message)
             is_said = False
-        if not is_said:
-            workspace.remember(what, None)
+        if is_said:
+            again_at = None if known == outcome else now + _SETTLED
+            workspace.outcomes[pull.number] = (outcome, again_at)
 
 
 def _keep_outcome(workspace: Workspace, pull: PullRequest) -> bool:

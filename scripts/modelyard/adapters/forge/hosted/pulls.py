@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
-from modelyard.adapters.forge.hosted.api import ForgeApi, urgent
+from modelyard.adapters.forge.hosted.api import Answered, ForgeApi, urgent
 from modelyard.adapters.forge.hosted.dialect import Dialect
 from modelyard.adapters.forge.hosted.heads import Heads
 from modelyard.adapters.forge.hosted.mapping import (
@@ -202,11 +203,12 @@ class HostedPulls:
             self.api.send("POST", f"{self._issue(number)}/comments", {"body": text})
             # No forge creates a comment only once: of two that raced, the older one stays.
             mine = self._marked(number, marker) if marker is not None else []
-        elif mine[0]["body"].replace("\r\n", "\n") != text:
+        # Also after that: the one that stays may be another writer's, who knew less.
+        if mine and mine[0]["body"].replace("\r\n", "\n") != text:
             where = f"{self.reader.place}/issues/comments/{mine[0]['id']}"
             self.api.send("PATCH", where, {"body": text})
         for twin in mine[1:]:
-            self.api.send("DELETE", f"{self.reader.place}/issues/comments/{twin['id']}")
+            self._delete_comment(int(twin["id"]))
         self._note_comment(number, body, marker)
 
     def set_status(self, pull: PullRequest, status: Status) -> None:
@@ -383,6 +385,13 @@ class HostedPulls:
         rows = list(self.api.pages(f"{self._issue(number)}/comments"))
         mine = {int(row["id"]): row for row in rows if comment_of(row, me).marker == marker}
         return [mine[number] for number in sorted(mine)]
+
+    def _delete_comment(self, comment: int) -> None:
+        try:
+            self.api.send("DELETE", f"{self.reader.place}/issues/comments/{comment}")
+        except Answered as error:
+            if error.status not in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+                raise  # else another writer was as fast, and it is gone
 
     def _note_comment(self, number: int, body: str, marker: str | None) -> None:
         """Put a comment into the listing of a pass: nothing else depends on it."""
