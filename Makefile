@@ -112,7 +112,7 @@ lock: $(STAMP) ## write the lock files again from pyproject.toml
 	  --constraint requirements-runtime.lock \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header -o requirements.lock
-	echo hatchling | $(BIN)/uv pip compile -q pyproject.toml - --all-extras \
+	echo hatchling | $(BIN)/uv pip compile -q pyproject.toml - --extra serving --extra sklearn \
 	  --constraint requirements.lock \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header -o requirements-image.lock

@@ -21,6 +21,9 @@ from modelyard.serving.formats import skops_file
 if TYPE_CHECKING:
     from fakes.github import FakeGitHub
 
+# A client of gRPC in this process must not start its threads in what other tests fork of it.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
 

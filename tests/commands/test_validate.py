@@ -122,6 +122,24 @@ def test_prints_file_and_line_of_every_problem_and_answers_no(
     assert done.stderr == "error: 2 problems in 1 file\n"
 
 
+def test_a_model_that_asks_for_grpc_needs_a_lock_of_it(
+    checkout: Path, validate: Callable[..., Result]
+):
+    own = "models/flight-delay/trainer/requirements.lock"
+    asked = f"{MODEL}server: {{grpc: true}}\n"
+    found = []
+    for lock in (None, "numpy==2.3.0\n", "grpcio==1.85.1 ; python_version > '3' \\\n  --hash=x\n"):
+        write(checkout, {"models/flight-delay/model.yaml": asked, **({own: lock} if lock else {})})
+        done = validate()
+        found.append((done.exit_code, done.stdout))
+
+    where, hint = f"models/flight-delay/model.yaml:{asked.count(chr(10))}", "no grpcio: modelyard"
+    assert [code for code, _ in found] == [3, 3, 0]
+    for lock, (_, said) in zip(("requirements-runtime.lock", own), found, strict=False):
+        assert f"{where}: it asks for gRPC, and {lock} has {hint}" in said
+        assert "runtime lock flight-delay" in said
+
+
 def test_prints_json_of_its_schema(checkout: Path, validate: Callable[..., Result]):
     schema = json.loads((schema_folder() / "output/validate.schema.json").read_bytes())
     checker = jsonschema.Draft202012Validator(schema)

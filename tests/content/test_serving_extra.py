@@ -47,10 +47,15 @@ def brought_along(wishes: list[str]) -> set[str]:
     return found
 
 
+GRPC = "modelyard.serving.grpc.listener, modelyard.serving.grpc.service"
+
+
 @pytest.mark.slow
-def test_scoring_and_serving_import_nothing_else():
-    there = brought_along(extra_requirements("serving"))
+@pytest.mark.parametrize("extras", [("serving",), ("serving", "grpc")], ids=["http", "grpc"])
+def test_scoring_and_serving_import_nothing_else(extras: tuple[str, ...]):
+    there = brought_along([wish for extra in extras for wish in extra_requirements(extra)])
     assert "uvicorn" in there
+    assert ("grpcio" in there) is ("grpc" in extras)
     assert not {"kserve", "scikit-learn", "skops", "mlflow", "sqlalchemy"} & there
     absent = {
         module
@@ -64,6 +69,7 @@ def test_scoring_and_serving_import_nothing_else():
         "import modelyard.serving.scoring, modelyard.serving.predictor, mlflow.pyfunc\n"
         "import modelyard.adapters.cluster.claim, modelyard.adapters.runtimes.find\n"
         "import modelyard.serving.server\n"
+        + (f"import {GRPC}\n" if "grpc" in extras else "assert 'grpc' not in sys.modules\n")
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 

@@ -28,7 +28,8 @@ def runtime() -> None:
 def lock_runtime(root: Path, /, *, model: str | None, platform: bool, upgrade: bool) -> None:
     """Lock the runtime of MODEL from models/MODEL/trainer/requirements.in.
 
-    The trainer's libraries are locked together with what scoring and serving need. If they do not
+    The trainer's libraries are locked together with what scoring and serving need, and with gRPC if
+    `server.grpc` of model.yaml asks for it. If they do not
     go together, that is said (exit 3) and nothing is written. Commit the lock; then `modelyard
     version new` pins it.
     """
@@ -39,8 +40,8 @@ def lock_runtime(root: Path, /, *, model: str | None, platform: bool, upgrade: b
     if model is None:
         path = lock_platform(root, upgrade=upgrade)
     else:
-        _catalog(root).require_model(model, where=str(root))
-        path = lock_model(root, model, upgrade=upgrade)
+        spec = _catalog(root).require_model(model, where=str(root))
+        path = lock_model(root, model, upgrade=upgrade, has_grpc=spec.server.grpc)
     print_line(f"wrote {path}", err=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -37,6 +38,11 @@ def _copy_addresses(
     help="The artifact's folder.",
 )
 @click.option("--port", required=True, type=click.IntRange(1, 65535), help="The HTTP port.")
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(1, 65535),
+    help="The port of the same protocol over gRPC; without it there is HTTP alone.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--payload-log",
@@ -131,13 +137,14 @@ def serve(
     *,
     claim: Path | None,
     port: int,
+    grpc_port: int | None,
     formats: tuple[str, ...],
     lock: str | None,
     lock_file: Path | None,
     workers: int,
     **options: object,
 ) -> None:
-    """Serve a trained model over HTTP.
+    """Serve a trained model over HTTP, and with --grpc-port over gRPC, too.
 
     An artifact whose files do not have the pinned digest is refused (exit 3) before it is opened,
     and every artifact where another runtime than the pinned one runs. A model whose golden rows
@@ -147,7 +154,8 @@ def serve(
     log_with_dates()
     if lock is not None:
         _enter_image_runtime(lock)
-    with _hold(claim, port):
+    grpc_port = _grpc_port(grpc_port, str(options["model"]))
+    with _hold(claim, port, grpc_port):
         if lock is not None:
             from modelyard.runtime_measure import measure_runtime
 
@@ -161,7 +169,7 @@ def serve(
 
         # Not before: a server without threads imports skops in half the time.
         bound_own_output()
-        settings = Settings(port=port, formats=formats, **options)  # type: ignore[arg-type]  # the options are its fields
+        settings = Settings(port=port, grpc_port=grpc_port, formats=formats, **options)  # type: ignore[arg-type]  # the options are its fields
         if workers == 1:
             serve_model(settings)
         else:
@@ -180,9 +188,28 @@ def _enter_image_runtime(lock: str) -> None:
             os.execv(runtime.python, [str(runtime.python), "-P", str(IN_RUNTIME), *sys.argv[1:]])  # noqa: S606 - no shell is wanted
 
 
-def _hold(claim: Path | None, port: int) -> AbstractContextManager[None]:
+def _grpc_port(port: int | None, model: str) -> int | None:
+    """The port, or None where only a variable asks for gRPC, and this runtime cannot have it.
+
+    A release that was made before its model asked for gRPC goes on answering HTTP.
+
+    Raises:
+        CannotAnswer: The option asks for it.
+    """
+    from modelyard.serving.grpc.available import missing_grpc
+
+    if port is None or (missing := missing_grpc(model)) is None:
+        return port
+    source = click.get_current_context().get_parameter_source("grpc_port")
+    if source is not click.core.ParameterSource.ENVIRONMENT:
+        raise missing
+    logging.getLogger(__name__).error("HTTP alone: %s; hint: %s", missing.message, missing.hint)
+    return None
+
+
+def _hold(claim: Path | None, port: int, grpc_port: int | None) -> AbstractContextManager[None]:
     if claim is None:
         return nullcontext()
     from modelyard.adapters.cluster.claim import hold_claim
 
-    return hold_claim(claim, port=port)
+    return hold_claim(claim, port=port, grpc_port=grpc_port)

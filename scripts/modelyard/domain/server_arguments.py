@@ -9,9 +9,20 @@ from modelyard.domain.specs.model import DEFAULT_QUEUE, STUCK_SECONDS
 RELEASE_HEADER = "x-modelyard-release"
 """The header in which a server names the release that it was started for."""
 
+GRPC_PORT = 9000
+"""The port of gRPC, of pods and of Services, where a model asks for it."""
+
+GRPC_VARIABLE = "MODELYARD_SERVE_GRPC_PORT"
+"""The variable of `--grpc-port`."""
+
 
 def server_variables(
-    *, workers: int, stuck_after: float, shadow: float, shadow_to: Iterable[str]
+    *,
+    workers: int,
+    stuck_after: float,
+    shadow: float,
+    shadow_to: Iterable[str],
+    grpc_port: int | None = None,
 ) -> dict[str, str]:
     """The variables of a pod that say the rest: the image of a release may be an older one.
 
@@ -24,7 +35,17 @@ def server_variables(
         found["STUCK_AFTER"] = f"{stuck_after:g}"
     if shadow:
         found |= {"SHADOW_SHARE": f"{shadow:g}", "SHADOW_TO": " ".join(shadow_to)}
-    return {f"MODELYARD_SERVE_{name}": value for name, value in found.items()}
+    found = {f"MODELYARD_SERVE_{name}": value for name, value in found.items()}
+    return found if grpc_port is None else found | grpc_variables(grpc_port)
+
+
+def grpc_variables(port: int) -> dict[str, str]:
+    """The variables that ask for gRPC, of a pod or on this machine: a server can do without.
+
+    A release that was made before its model asked for it may have a runtime without grpcio. It goes
+    on answering HTTP; `--grpc-port` would end it.
+    """
+    return {GRPC_VARIABLE: str(port)}
 
 
 def server_arguments(

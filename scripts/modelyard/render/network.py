@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from modelyard.domain.labels import PREFIX
+from modelyard.domain.server_arguments import GRPC_PORT
 from modelyard.render.identity import Document, Identity
 
+_PORTS = (("http", 80), ("grpc", GRPC_PORT))  # of Services, by the names of the pods' ports
 _SCRAPE_SECONDS = 5  # each scrape is one sample of the counts that a canary is judged by
 
 
-def render_services(identity: Identity, *, is_shadowed: bool = False) -> list[Document]:
+def render_services(
+    identity: Identity, *, is_shadowed: bool = False, has_grpc: bool = False
+) -> list[Document]:
     """The Service of this environment's own pods, and the shared one unless the environment joins.
 
     An environment that joins another must not write the shared Service: two writers of one object
     would undo each other. It has one for copies of that other's requests if it is shadowed, under a
-    name that production's servers know without knowing who joins.
+    name that production's servers know without knowing who joins. That one has no port of gRPC:
+    copies are sent over HTTP.
     """
-    own = _service(identity, identity.own_name, identity.own_selector, label="own")
+    ports = _PORTS if has_grpc else _PORTS[:1]
+    own = _service(identity, identity.own_name, identity.own_selector, label="own", ports=ports)
     if identity.environment.joins is not None and is_shadowed:
         copies = _service(identity, identity.shadow_name, identity.own_selector, label="shadow")
         return [own, copies]
     if identity.environment.joins is not None:
         return [own]
-    shared = _service(identity, identity.model, identity.shared_selector, label="shared")
+    shared = _service(
+        identity, identity.model, identity.shared_selector, label="shared", ports=ports
+    )
     if identity.environment.rollout.router is None:
         return [shared, own]
-    following = _service(identity, identity.next_name, identity.own_selector, label="next")
+    following = _service(
+        identity, identity.next_name, identity.own_selector, label="next", ports=ports
+    )
     return [shared, own, following]
 
 
@@ -42,8 +54,9 @@ def render_monitor(identity: Identity) -> Document:
     }
 
 
-def render_network_policy(identity: Identity) -> Document:
-    """The NetworkPolicy: only the server's port accepts connections."""
+def render_network_policy(identity: Identity, *, has_grpc: bool = False) -> Document:
+    """The NetworkPolicy: only the server's ports accept connections."""
+    names = ["http", "grpc"] if has_grpc else ["http"]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -51,7 +64,7 @@ def render_network_policy(identity: Identity) -> Document:
         "spec": {
             "podSelector": {"matchLabels": identity.own_selector},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
+            "ingress": [{"ports": [{"port": name, "protocol": "TCP"} for name in names]}],
         },
     }
 
@@ -66,7 +79,14 @@ def render_disruption_budget(identity: Identity) -> Document:
     }
 
 
-def _service(identity: Identity, name: str, selector: dict[str, str], *, label: str) -> Document:
+def _service(
+    identity: Identity,
+    name: str,
+    selector: dict[str, str],
+    *,
+    label: str,
+    ports: Sequence[tuple[str, int]] = _PORTS[:1],
+) -> Document:
     metadata = identity.metadata(name)
     metadata["labels"] = {**identity.labels, f"{PREFIX}/traffic": label}
     return {
@@ -74,7 +94,10 @@ def _service(identity: Identity, name: str, selector: dict[str, str], *, label: 
         "kind": "Service",
         "metadata": metadata,
         "spec": {
-            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
+            "ports": [
+                {"name": port, "port": number, "protocol": "TCP", "targetPort": port}
+                for port, number in ports
+            ],
             "selector": selector,
         },
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelyard.domain.machines.placement import GPU, Placement, find_placement
-from modelyard.domain.server_arguments import server_arguments, server_variables
+from modelyard.domain.server_arguments import GRPC_PORT, server_arguments, server_variables
 from modelyard.domain.specs.model import Model
 from modelyard.domain.specs.paths import environment_file
 from modelyard.domain.specs.release import Release
@@ -103,7 +103,9 @@ def _server(
         stuck_after=model.server.stuck_after_seconds,
         shadow=model.canary.shadow if identity.environment.joins is None else 0.0,
         shadow_to=_canaries(identity),
+        grpc_port=GRPC_PORT if model.server.grpc else None,
     )
+    more_ports = [{"name": "grpc", "containerPort": GRPC_PORT}] if model.server.grpc else []
     return {
         "name": "server",
         "image": release.server_image,
@@ -113,7 +115,7 @@ def _server(
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - an empty volume
             *({"name": name, "value": value} for name, value in variables.items()),
         ],
-        "ports": [{"name": "http", "containerPort": PORT}],
+        "ports": [{"name": "http", "containerPort": PORT}, *more_ports],
         # Longer than the Rollout's deadline, which takes a slow release back: a probe that killed
         # a pod on a busy node would only make it start from the beginning.
         "startupProbe": _probe("/v2/health/ready", period=1, failures=300),

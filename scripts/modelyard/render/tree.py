@@ -61,10 +61,15 @@ def render_manifests(
     environment = _with_replicas(environment, model)
     identity = Identity(model=release.model, environment=environment)
     files: dict[str, Sequence[Document]] = {
-        "availability.yaml": [render_disruption_budget(identity), render_network_policy(identity)],
+        "availability.yaml": [
+            render_disruption_budget(identity),
+            render_network_policy(identity, has_grpc=model.server.grpc),
+        ],
         "monitor.yaml": [render_monitor(identity)],
         "rollout.yaml": [render_rollout(release, model=model, identity=identity)],
-        "services.yaml": render_services(identity, is_shadowed=model.canary.shadow > 0),
+        "services.yaml": render_services(
+            identity, is_shadowed=model.canary.shadow > 0, has_grpc=model.server.grpc
+        ),
     }
     if environment.rollout.router is not None:
         files["route.yaml"] = [render_route(identity, environment.rollout.router)]

@@ -55,12 +55,13 @@ class Outcome:
 
     One that is overloaded found too many others waiting. That is no error of the model and no
     refusal: it counts as a slow answer, for it would have waited. `given_id` is the id that the
-    server gave to a request without one.
+    server gave to a request without one. One for another model is none of this model's.
     """
 
     status: int = 500
     is_overloaded: bool = False
     given_id: str | None = None
+    is_for_another_model: bool = False
 
     @property
     def code_class(self) -> str:
@@ -150,13 +151,16 @@ class Counters:
             yield outcome
         finally:
             self._in_flight.dec()
-            seconds = time.perf_counter() - before
-            self._seconds.observe(OVERLOADED_SECONDS if outcome.is_overloaded else seconds)
-            self._requests[outcome.code_class].inc()
-            if outcome.is_overloaded:
-                self._overloaded.inc()
-            if outcome.is_refusal:
-                self._refused.inc()
+            if not outcome.is_for_another_model:
+                self._count_outcome(outcome, time.perf_counter() - before)
+
+    def _count_outcome(self, outcome: Outcome, seconds: float) -> None:
+        self._seconds.observe(OVERLOADED_SECONDS if outcome.is_overloaded else seconds)
+        self._requests[outcome.code_class].inc()
+        if outcome.is_overloaded:
+            self._overloaded.inc()
+        if outcome.is_refusal:
+            self._refused.inc()
 
     def count_answer(self, request: InferenceRequest, scores: Scores) -> None:
         """Count the rows of one answer, whose scores have the shape (rows,) or (rows, classes)."""

@@ -20,8 +20,9 @@ from modelyard.errors import VersionFault
 from modelyard.serving.counters import Counters
 from modelyard.serving.documents import read_golden
 from modelyard.serving.http.connections import allow_many_connections
+from modelyard.serving.http.inference import Inference
 from modelyard.serving.http.routes import Routes
-from modelyard.serving.http.stoppable import GRACE_SECONDS, Loop, Server
+from modelyard.serving.http.stoppable import GRACE_SECONDS, Beside, Loop, Server
 from modelyard.serving.payload_log import (
     CLOSE_SECONDS,
     Limits,
@@ -63,6 +64,7 @@ class Settings:
         listening: The descriptor of a socket of the port; None to make one.
         shadow_share: The share of answered requests that is copied to a canary.
         shadow_to: Where canaries answer; see `shadow.copies.Shadow`.
+        grpc_port: The port of gRPC; None for HTTP alone.
     """
 
     model: str
@@ -82,6 +84,7 @@ class Settings:
     listening: int | None = None
     shadow_share: float = 0.0
     shadow_to: tuple[str, ...] = ()
+    grpc_port: int | None = None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -185,14 +188,14 @@ def _serve(
     if replaces_stuck():  # not before: one that fails to load leaves it to the next
         counters.count_stuck()
     log = _payload_log(settings, predictor, counters)
+    inference = Inference(model, counters, log, _shadow(settings, predictor, counters))
     app = Routes(
         model,
         settings.labels,
         counters,
-        log,
+        inference,
         closing=settings.closing,
         registry=registry,
-        shadow=_shadow(settings, predictor, counters),
     )
 
     def tell_if_well() -> None:
@@ -209,6 +212,7 @@ def _serve(
         loop=loop,
         on_stop=model.stop,
         on_tick=tell_if_well,
+        beside=_grpc(settings, model, counters, inference, is_shared=registry is not REGISTRY),
     )
     allow_many_connections()
     # What is loaded now stays: else each full collection walks all of it, and stops the server.
@@ -250,6 +254,23 @@ def _shadow(settings: Settings, predictor: Predictor, counters: Counters) -> Sha
         on_pair=counters.count_pair,
         on_lost=counters.count_lost,
     )
+
+
+def _grpc(
+    settings: Settings,
+    model: ServedModel,
+    counters: Counters,
+    inference: Inference,
+    *,
+    is_shared: bool,
+) -> Beside | None:
+    if settings.grpc_port is None:
+        return None
+    from modelyard.serving.grpc.listener import Listener  # noqa: PLC0415 - only if asked for
+    from modelyard.serving.grpc.service import Service  # noqa: PLC0415 - as above
+
+    service = Service(model, settings.labels, counters, inference)
+    return Listener(service, host=settings.host, port=settings.grpc_port, is_shared=is_shared)
 
 
 def _payload_log(settings: Settings, predictor: Predictor, counters: Counters) -> PayloadLog | None:

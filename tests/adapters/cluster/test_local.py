@@ -37,10 +37,12 @@ from modelyard.domain.canary.shadow.pairs import is_pair_of
 from modelyard.domain.canary.traffic import Counts, RolloutState
 from modelyard.domain.server_fault import Blame, ServerFault
 from modelyard.domain.specs.environment import Environment, Rollout, Step
+from modelyard.domain.specs.model import Server as ServerPolicy
 from modelyard.domain.specs.release import Release
 from modelyard.domain.specs.repository import Repository
 from modelyard.errors import CannotAnswer, Conflict
 from serving.artifacts import MODEL, shared_artifact
+from serving.grpc.calls import connected, infer_request, scores, stub
 from serving.running import preloaded_socket, request, until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -164,6 +166,21 @@ def test_a_release_without_steps_replaces_the_one_before_it(yard: Yard):
     assert yard.shares(DEV) == {"v2": 1.0}
     assert answers(yard, DEV) == {"v2"}
     assert yard.process(first) is None
+
+
+def test_a_model_that_asks_for_grpc_has_an_address_more(yard: Yard):
+    asked = replace(MODEL, server=ServerPolicy(grpc=True))
+    yard.cluster.sync(yard.release("v1", DEV), model=asked, environment=DEV)
+    assert yard.observe(DEV) is not None
+
+    http, grpc = yard.cluster.addresses(model="late", environment=DEV)
+    assert http.startswith("http://127.0.0.1:")
+    with connected(int(grpc.removeprefix("gRPC at 127.0.0.1:"))) as channel:
+        assert len(scores(stub(channel).ModelInfer(infer_request(request(2))))) == 2
+    yard.sync("v2", DEV)
+    assert [each[:7] for each in yard.cluster.addresses(model="late", environment=DEV)] == [
+        "http://"
+    ]
 
 
 def test_a_release_with_steps_shares_the_traffic_until_it_is_alone(yard: Yard):

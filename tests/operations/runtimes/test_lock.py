@@ -62,6 +62,48 @@ def test_a_model_without_wishes_is_told_where_to_write_them(root):
     assert "requirements-runtime.lock" in (error.value.hint or "")
 
 
+def test_a_model_that_asks_for_grpc_is_locked_with_it(root, monkeypatch):
+    needs = {"serving": ["served>=1"], "grpc": ["grpcio==1.0"], "sklearn": ["borrowed"]}
+    monkeypatch.setattr(locks, "extra_requirements", needs.__getitem__)
+    borrowing_lock(root / "wheels", "grpcio", libraries=False)
+    (root / WISHES).write_text("borrowed\n")
+
+    def names() -> list[str]:
+        return re.findall(r"^(\w+)==", (root / LOCK).read_text(), re.MULTILINE)
+
+    lock_model(root, "m")
+    assert names() == ["borrowed", "served"]
+    with pytest.raises(Refused) as refused:
+        refuse_unlocked(root, "m", has_grpc=True)
+    lock_model(root, "m", has_grpc=True)
+    assert names() == ["borrowed", "grpcio", "served"]
+    refuse_unlocked(root, "m", has_grpc=True)
+
+    assert refused.value.message == (
+        f"models/m/model.yaml: server.grpc asks for gRPC, and {LOCK} has no grpcio"
+    )
+    assert refused.value.hint == "modelyard runtime lock m"
+
+
+def test_a_model_of_the_platforms_runtime_that_asks_for_grpc_gets_its_own(root, monkeypatch):
+    needs = {"serving": ["served>=1"], "grpc": ["grpcio==1.0"], "sklearn": ["borrowed"]}
+    monkeypatch.setattr(locks, "extra_requirements", needs.__getitem__)
+    borrowing_lock(root / "wheels", "grpcio", libraries=False)
+    (root / "requirements-runtime.lock").write_text("borrowed==1.0\n")
+    with pytest.raises(Refused, match="lock has no grpcio"):
+        refuse_unlocked(root, "m", has_grpc=True)
+
+    lock_model(root, "m", has_grpc=True)
+
+    assert "grpcio==1.0" in (root / LOCK).read_text()
+    refuse_unlocked(root, "m", has_grpc=True)
+
+
+def test_the_platforms_lock_has_no_grpc_of_which_no_model_has_asked():
+    assert "grpcio" not in Path("requirements-runtime.lock").read_text()
+    assert "grpcio" not in Path("requirements-image.lock").read_text()
+
+
 def test_an_installed_toolkit_knows_what_serving_needs_from_its_metadata(monkeypatch):
     known = [
         "click>=8",

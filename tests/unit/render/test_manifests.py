@@ -247,6 +247,37 @@ def test_a_queue_and_workers_of_its_own_are_told_to_the_server_and_the_defaults_
     assert variables_of(server_of()) == {}
 
 
+def test_a_model_that_asks_for_grpc_has_a_port_more_and_no_other_is_changed():
+    model = replace(MODEL, server=Server(grpc=True))
+    before, after = rendered(), rendered(model=model)
+
+    assert rendered(model=replace(MODEL, server=Server())) == before
+    assert {name for name in before if before[name] != after[name]} == {
+        *("availability.yaml", "rollout.yaml", "services.yaml")
+    }
+    server = server_of(model=model)
+    assert variables_of(server) == {"MODELYARD_SERVE_GRPC_PORT": "9000"}
+    assert server["ports"][1:] == [{"name": "grpc", "containerPort": 9000}]
+    (policy,) = (d for d in after["availability.yaml"] if d["kind"] == "NetworkPolicy")
+    ports = policy["spec"]["ingress"][0]["ports"]
+    assert [each["port"] for each in ports] == ["http", "grpc"]
+    for service in after["services.yaml"]:
+        assert [each["name"] for each in service["spec"]["ports"]] == ["http", "grpc"]
+        assert service["spec"]["ports"][1] == {
+            "name": "grpc", "port": 9000, "protocol": "TCP", "targetPort": "grpc",
+        }  # fmt: skip
+
+
+def test_copies_for_a_canary_need_no_port_of_grpc():
+    asked = replace(MODEL, server=Server(grpc=True), canary=replace(MODEL.canary, shadow=0.25))
+    services = {
+        each["metadata"]["name"]: [port["name"] for port in each["spec"]["ports"]]
+        for each in rendered(model=asked, environment=CANARY)["services.yaml"]
+    }
+
+    assert sorted(services.values()) == [["http"], ["http", "grpc"]]
+
+
 def test_a_server_of_an_image_of_0_1_starts_whatever_model_yaml_says(monkeypatch):
     """It knows these options, and ends with "no such option" for any other."""
     known = {
@@ -255,7 +286,7 @@ def test_a_server_of_an_image_of_0_1_starts_whatever_model_yaml_says(monkeypatch
     }
     model = replace(
         MODEL,
-        server=Server(queue=20, workers=3, stuck_after_seconds=600),
+        server=Server(queue=20, workers=3, stuck_after_seconds=600, grpc=True),
         canary=replace(MODEL.canary, shadow=0.25),
     )
     routed = replace(PRODUCTION, rollout=replace(PRODUCTION.rollout, router=ROUTER))
@@ -268,7 +299,7 @@ def test_a_server_of_an_image_of_0_1_starts_whatever_model_yaml_says(monkeypatch
     name, serve, words = cli.resolve_command(context, list(server["args"]))
     found = serve.make_context(name, words, parent=context).params
     assert (found["queue"], found["workers"], found["stuck_after"]) == (20, 3, 600)
-    assert found["shadow_share"] == 0.25
+    assert (found["shadow_share"], found["grpc_port"]) == (0.25, 9000)
     assert found["shadow_to"] == tuple(
         f"http://pairs-production-{name}" for name in ("shadow", "next")
     )

@@ -28,10 +28,12 @@ class Holder:
     Args:
         process: The process.
         port: Where it listens, or is about to.
+        grpc_port: The same for gRPC; None for HTTP alone.
     """
 
     process: Started
     port: int
+    grpc_port: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Ended:
 
 
 @contextmanager
-def hold_claim(path: Path, *, port: int) -> Iterator[None]:
+def hold_claim(path: Path, *, port: int, grpc_port: int | None = None) -> Iterator[None]:
     """Hold the claim while the block runs; the kernel releases it however the process ends.
 
     An error that ends the block is written down for `claim_end`, and raised again.
@@ -56,6 +58,7 @@ def hold_claim(path: Path, *, port: int) -> Iterator[None]:
     Args:
         path: The file; made with its folder where missing.
         port: Where the process listens, for `claim_holder`.
+        grpc_port: The same for gRPC; None for HTTP alone.
 
     Raises:
         Conflict: Another process holds it.
@@ -71,7 +74,8 @@ def hold_claim(path: Path, *, port: int) -> Iterator[None]:
         os.register_at_fork(after_in_child=file.close)
         me = find_process(os.getpid())
         holder = {"pid": os.getpid(), "start_time": me.start_time if me else -1, "port": port}
-        _write_whole(file, holder)
+        more = {} if grpc_port is None else {"grpc_port": grpc_port}
+        _write_whole(file, holder | more)
         try:
             yield
         except YardError as error:
@@ -88,7 +92,7 @@ def claim_holder(path: Path) -> Holder | None:
                 return None
             found = json.loads(file.read())
             process = Started(pid=found["pid"], start_time=found["start_time"])
-            return Holder(process=process, port=found["port"])
+            return Holder(process=process, port=found["port"], grpc_port=found.get("grpc_port"))
     except (FileNotFoundError, ValueError, KeyError):  # free, or the holder is just writing it
         return None
 

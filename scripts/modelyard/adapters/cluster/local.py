@@ -222,8 +222,12 @@ class LocalCluster:
         if state is None:
             return ()
         alive = self._servers(state).is_server_alive
-        ports = [server.port for server in state.servers if alive(server)]
-        return tuple(f"http://{HOST}:{port}/v2/models/{model}/infer" for port in ports)
+        return tuple(
+            address
+            for server in state.servers
+            if alive(server)
+            for address in _addresses(server, model)
+        )
 
     def _read_settled(self, environment: str, model: str) -> State | None:
         """The state, after a candidate that became ready or late was handled."""
@@ -314,7 +318,7 @@ class LocalCluster:
         servers, now = self._servers(state), self._clock.now()
         if server is None or not servers.is_server_alive(server):
             return server
-        server = replace(server, port=servers.known_port(server))
+        server = servers.with_known_ports(server)
         server = mark_answer(server, is_ready=servers.ask_readiness(server).ready, now=now)
         silent = self._seconds_since(server.silent_since or now, now)
         if not has_hung(server, silent, state.ready_within_seconds):
@@ -335,7 +339,8 @@ class LocalCluster:
         if server is None:
             return None
         if self._is_due(state, server):
-            return replace(server, port=self._free_port(server.release), process=None)
+            has_grpc = server.grpc_port is not None
+            return self._on_free_ports(replace(server, process=None), has_grpc=has_grpc)
         return server
 
     def _is_due(self, state: State, server: Server) -> bool:
@@ -384,7 +389,7 @@ class LocalCluster:
 
     def _server(self, release: Release, model: Model) -> Server:
         now = self._clock.now()
-        return Server(
+        server = Server(
             release=release.identity,
             version=release.version,
             artifact=release.artifact,
@@ -396,14 +401,18 @@ class LocalCluster:
             workers=model.server.workers,
             stuck_after=model.server.stuck_after_seconds,
             lock=release.lock,
-            port=self._free_port(release.identity),
+            port=0,  # chosen now
             since=now,
             tried=now,
         )
+        return self._on_free_ports(server, has_grpc=model.server.grpc)
 
-    def _free_port(self, release: str) -> int:
+    def _on_free_ports(self, server: Server, *, has_grpc: bool) -> Server:
         # Two yards of one machine may run the same release, and start it at the same moment.
-        return free_port(f"{release} {self._state}")
+        whose = f"{server.release} {self._state}"
+        port = free_port(whose)
+        second = free_port(f"{whose} grpc", but=port) if has_grpc else None
+        return replace(server, port=port, grpc_port=second)
 
     def _servers(self, state: State) -> LocalServers:
         return LocalServers(
@@ -448,6 +457,12 @@ class LocalCluster:
         with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _addresses(server: Server, model: str) -> Iterator[str]:
+    yield f"http://{HOST}:{server.port}/v2/models/{model}/infer"
+    if server.grpc_port is not None:
+        yield f"gRPC at {HOST}:{server.grpc_port}"
 
 
 def _endpoint(server: Server, share: float) -> Endpoint:

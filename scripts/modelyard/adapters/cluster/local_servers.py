@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.adapters.cluster.claim import claim_end, claim_holder, forget_end, remove_claim
@@ -16,7 +16,12 @@ from modelyard.adapters.processes.environment import bare_environment
 from modelyard.adapters.processes.process_table import Started
 from modelyard.adapters.processes.start import is_process_alive, start_modelyard, stop_process
 from modelyard.adapters.runtimes.environments import Runtime
-from modelyard.domain.server_arguments import RELEASE_HEADER, server_arguments
+from modelyard.domain.server_arguments import (
+    GRPC_VARIABLE,
+    RELEASE_HEADER,
+    grpc_variables,
+    server_arguments,
+)
 from modelyard.domain.server_fault import (
     FAULT_HEADER,
     Blame,
@@ -87,14 +92,14 @@ class LocalServers:
             self._arguments(server, artifact, runtime),
             cwd=self._make_folder(),
             log=self._log(server),
-            environment=bare_environment(),
+            environment=_environment(server),
             python=runtime.other_python if runtime else None,
         )
 
-    def known_port(self, server: Server) -> int:
-        """Where its process listens: by its claim, or as it was started."""
+    def with_known_ports(self, server: Server) -> Server:
+        """The server with where its process listens: by its claim, or as it was started."""
         held = claim_holder(self._claim(server.release))
-        return held.port if held else server.port
+        return replace(server, port=held.port, grpc_port=held.grpc_port) if held else server
 
     def is_server_alive(self, server: Server) -> bool:
         """Whether its process runs."""
@@ -207,16 +212,26 @@ class LocalServers:
         return self._folder
 
 
-def free_port(whose: str) -> int:
+def _environment(server: Server) -> dict[str, str]:
+    found = bare_environment()
+    found.pop(GRPC_VARIABLE, None)  # somebody's own: each server has another port
+    return found if server.grpc_port is None else found | grpc_variables(server.grpc_port)
+
+
+def free_port(whose: str, *, but: int | None = None) -> int:
     """A port that is free now, for the same server the same one if possible.
 
     It is outside of the range of the kernel's ephemeral ports: a client could get such a port
     before the server binds it.
+
+    Args:
+        whose: Names the server.
+        but: A port that the server has already, for something else.
     """
     first = int(hashlib.sha256(whose.encode()).hexdigest()[:8], 16)
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]
-        if is_port_free(port):
+        if port != but and is_port_free(port):
             return port
     raise CannotAnswer(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free on {HOST}")
 

@@ -50,6 +50,7 @@ class Server:
         signed_by: Public keys, one of which must have signed its artifact; none for no signature.
         lock: SHA-256 of the lock of its runtime; None for this interpreter, unmeasured.
         shadow: The share of its requests of which a canary answers a copy too.
+        grpc_port: Where it listens for gRPC; None for HTTP alone.
     """
 
     release: str
@@ -74,6 +75,7 @@ class Server:
     lock: str | None = None
     signed_by: tuple[str, ...] = ()
     shadow: float = 0.0
+    grpc_port: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

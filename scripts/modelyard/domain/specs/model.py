@@ -147,6 +147,7 @@ class Server:
         queue: Requests that may wait while the model is busy; further ones are answered 503.
         workers: Processes of each server, with the model and a queue each.
         stuck_after_seconds: After which a call of the model is taken for one that never returns.
+        grpc: Whether the Open Inference Protocol is answered over gRPC, too.
     """
 
     resources: Resources = field(default_factory=Resources)
@@ -155,6 +156,7 @@ class Server:
     queue: int = DEFAULT_QUEUE
     workers: int = 1
     stuck_after_seconds: float = STUCK_SECONDS
+    grpc: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,22 @@ from pathlib import Path
 
 from modelyard.adapters.git.kept_files import changed_attributes, find_unkept, is_kept
 from modelyard.adapters.git.repository import Git
+from modelyard.adapters.git.trees import GitTree, Tree, WorkingTree
 from modelyard.adapters.specs.reader import Specs
 from modelyard.adapters.tables.data_files import sha256_of
 from modelyard.domain.problem import Path as Place
 from modelyard.domain.problem import Problem
-from modelyard.domain.specs.paths import held_out_file, version_file
+from modelyard.domain.specs.paths import (
+    PLATFORM_LOCK,
+    held_out_file,
+    model_file,
+    trainer_lock,
+    version_file,
+)
 from modelyard.domain.specs.repository import Repository
 from modelyard.domain.specs.version import DataFile
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.runtimes.lock import lacking_grpc
 from modelyard.operations.training.data_root import DataRoot, data_root
 
 ATTRIBUTES = ".gitattributes"
@@ -48,6 +56,7 @@ def kept_problems(root: Path, specs: Specs, *, commit: str | None = None) -> tup
     git, pins = Git(root), list(_open_pins(specs))
     found = [*_data_problems(root, specs.repository, pins, commit)]
     found += _trainer_problems(git, specs)
+    found += _grpc_problems(WorkingTree(root) if commit is None else GitTree(git, commit), specs)
     if commit is None:  # attributes are those of the checkout
         found += _attribute_problems(git, root, specs.repository, pins)
     return tuple(replace(each, check="pins-are-kept") for each in specs.with_lines(found))
@@ -129,6 +138,17 @@ def _trainer_problems(git: Git, specs: Specs) -> Iterator[Problem]:
         for fault in known[tree]:
             message = f"the trainer is not whole: {fault}; commit the file itself, and pin it again"
             yield Problem(file=version_file(model, name), path=("code", "tree"), message=message)
+
+
+def _grpc_problems(tree: Tree, specs: Specs) -> Iterator[Problem]:
+    """Models that are to be served over gRPC, and whose next version could not be."""
+    for name, model in sorted(specs.catalog.models.items()):
+        if model.server.grpc and (lock := lacking_grpc(tree, name)):
+            message = f"it asks for gRPC, and {lock} has no grpcio: modelyard runtime lock {name}"
+            where = (trainer_lock(name), PLATFORM_LOCK)
+            yield Problem(
+                file=model_file(name), path=("server", "grpc"), message=message, involves=where
+            )
 
 
 def _attribute_problems(

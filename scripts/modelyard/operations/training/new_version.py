@@ -66,7 +66,7 @@ def compose_version(
     """
     for name in held_out:
         catalog.require_held_out(model, name, where="the checkout")
-    refuse_unlocked(root, model)
+    refuse_unlocked(root, model, has_grpc=catalog.require_model(model).server.grpc)
     code, runtime = pin_committed(Git(root), model, base=base.runtime if base else None)
     if found := image or runtime.image or _own_image(root, model, runtime):
         runtime = replace(runtime, image=found)

@@ -1,4 +1,4 @@
-"""Reads binary tensors, which kserve's client sends behind the JSON part of a body."""
+"""Reads and writes binary tensors: kserve's client sends them behind the JSON part of a body."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def put_tensors_inline(document: object, binary: bytes) -> None:
         name = describe_value(tensor.get("name"))
         if size > len(binary) - at:
             raise Refused(f"input {name}: expected {size} binary bytes, found {len(binary) - at}")
-        tensor["data"] = _values(name, tensor.get("datatype"), binary[at : at + size])
+        tensor["data"] = read_values(name, tensor.get("datatype"), binary[at : at + size])
         at += size
     if at != len(binary):
         raise Refused(f"request: expected {at} binary bytes, found {len(binary)}")
@@ -51,7 +51,17 @@ def _binary_size(tensor: Any) -> int | None:
     return size
 
 
-def _values(name: str, datatype: object, content: bytes) -> list[object]:
+def read_values(name: str, datatype: object, content: bytes) -> list[object]:
+    """The values of one tensor, with null for NaN.
+
+    Args:
+        name: What to call it in a message.
+        datatype: Its datatype.
+        content: Numbers little-endian, or texts behind their lengths in four bytes.
+
+    Raises:
+        Refused: There is no such datatype, or the bytes do not fit.
+    """
     import numpy as np  # noqa: PLC0415 - only for requests with binary tensors
 
     if datatype == "BYTES":
@@ -67,6 +77,16 @@ def _values(name: str, datatype: object, content: bytes) -> list[object]:
         raise Refused(f"input {name}: expected {MAX_ROWS} values at most")
     values: list[object] = np.frombuffer(content, dtype).tolist()
     return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN is not itself
+
+
+def write_values(datatype: str, values: list[object]) -> bytes:
+    """The bytes of one tensor, as `read_values` reads them."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if datatype != "BYTES":
+        return np.array(values, np.dtype(_DTYPES[datatype])).tobytes()
+    texts = [str(value).encode() for value in values]
+    return b"".join(len(text).to_bytes(_LENGTH_BYTES, "little") + text for text in texts)
 
 
 def _texts(name: str, content: bytes) -> list[object]:

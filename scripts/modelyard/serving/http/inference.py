@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -68,9 +68,29 @@ class Inference:
                 whose fault the request counts as.
             dialect: The protocol that it is written in.
         """
+        try:
+            parsed, scores = await self.score(self._bodies.read(request, dialect), outcome)
+        except RequestError as failure:
+            return failure.status, dialect.error(failure.status, str(failure))
+        return 200, dialect.answer(self._model, parsed, scores)
+
+    async def score(
+        self, reading: Awaitable[InferenceRequest], outcome: Outcome
+    ) -> tuple[InferenceRequest, Scores]:
+        """What a client asked, and its scores, which are counted, logged and offered to the shadow.
+
+        Every protocol goes this way once its request is read.
+
+        Args:
+            reading: Reads the request.
+            outcome: As in `answer`.
+
+        Raises:
+            RequestError: There are no scores; it is told to the outcome, and logged.
+        """
         parsed: InferenceRequest | None = None
         try:
-            parsed = await self._read(request, dialect)
+            parsed = await self._read(reading)
             if not parsed.identifier:  # labels find its logged rows by it
                 outcome.given_id = uuid.uuid4().hex
                 parsed = replace(parsed, identifier=outcome.given_id)
@@ -78,12 +98,12 @@ class Inference:
         except RequestError as failure:
             outcome.status, outcome.is_overloaded = failure.status, failure.is_overloaded
             self._log_payload(parsed, failure.status, error=str(failure))
-            return failure.status, dialect.error(failure.status, str(failure))
+            raise
         self._counters.count_answer(parsed, scores)
         self._log_payload(parsed, 200, scores=scores)
         if self._shadow is not None:
             self._shadow.offer(parsed, scores)
-        return 200, dialect.answer(self._model, parsed, scores)
+        return parsed, scores
 
     async def answer_copy(
         self, request: Request, labels: Mapping[str, str]
@@ -99,7 +119,7 @@ class Inference:
         """
         who = {**{name: labels[name] for name in ("release", "digest")}, **self._contract}
         try:
-            parsed = await self._read(request, OPEN_INFERENCE)
+            parsed = await self._read(self._bodies.read(request, OPEN_INFERENCE))
             scores = await self._copy_scores(parsed)
         except RequestError as failure:
             self._counters.count_copy(failure.status)
@@ -111,8 +131,8 @@ class Inference:
         """Why the model is not ready."""
         return f"model {self._model.name} is not ready: {self._model.not_ready_because}"
 
-    async def _read(self, request: Request, dialect: Dialect) -> InferenceRequest:
-        parsed = await self._bodies.read(request, dialect)
+    async def _read(self, reading: Awaitable[InferenceRequest]) -> InferenceRequest:
+        parsed = await reading
         if self._model.golden_problem or self._model.is_stuck:
             raise RequestError(503, self.not_ready_reason())
         return parsed

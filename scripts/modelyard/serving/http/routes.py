@@ -22,9 +22,7 @@ from modelyard.serving.shadow.copies import COPY_HEADER, SHADOW_PATH
 
 if TYPE_CHECKING:
     from modelyard.serving.counters import Counters
-    from modelyard.serving.payload_log import PayloadLog
     from modelyard.serving.served_model import ServedModel
-    from modelyard.serving.shadow.copies import Shadow
 
 RETRY_SECONDS = "1"
 """When a client that found the queue full may come again."""
@@ -41,10 +39,9 @@ class Routes:
         labels: `model`, `version`, `release` and `digest`; the release is sent with every answer,
             so that a client knows its source.
         counters: Counts the requests.
-        log: Logs the rows; None for no log.
+        inference: Answers them.
         closing: A file; while it exists, every answer ends its connection. None for never.
         registry: What `/metrics` exposes.
-        shadow: Copies some of the requests to a canary; None for none.
     """
 
     def __init__(
@@ -52,14 +49,13 @@ class Routes:
         model: ServedModel,
         labels: Mapping[str, str],
         counters: Counters,
-        log: PayloadLog | None,
+        inference: Inference,
         *,
         closing: Path | None = None,
         registry: CollectorRegistry = REGISTRY,
-        shadow: Shadow | None = None,
     ) -> None:
         self._model, self._labels, self._counters = model, labels, counters
-        self._inference = Inference(model, counters, log, shadow)
+        self._inference = inference
         self._closing, self._registry = closing, registry
         self._header = (RELEASE_HEADER.encode(), labels["release"].encode())
         path = f"/v2/models/{model.name}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import uvicorn
 
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
 
 Loop = Literal["auto", "asyncio"]
 
+
+class Beside(Protocol):
+    """Another protocol's server, in the same event loop."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    async def stop(self) -> None:
+        """Answer what is in flight, and listen no more."""
+
+
 GRACE_SECONDS = 30
 """For requests in flight; with that of the log less than a pod has: see render/pod.py."""
 
-_KEEP_ALIVE_SECONDS = 65  # more than proxies keep an idle connection
+KEEP_ALIVE_SECONDS = 65
+"""For an idle connection: more than proxies keep one."""
 
 
 class Server(uvicorn.Server):
@@ -35,6 +48,7 @@ class Server(uvicorn.Server):
         loop: Its event loop.
         on_stop: Called when it is told to stop.
         on_tick: Called ten times a second, unless the event loop is stuck.
+        beside: Starts before it, and stops with it; None for nothing.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class Server(uvicorn.Server):
         loop: Loop,
         on_stop: Callable[[], None],
         on_tick: Callable[[], None],
+        beside: Beside | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -59,15 +74,17 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
-        self._on_stop, self._on_tick = on_stop, on_tick
+        self._on_stop, self._on_tick, self._beside = on_stop, on_tick, beside
         self.server_state = self._state = StoppingState()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; uvicorn would end the process by the exit code of a refusal if it cannot."""
+        if self._beside is not None:
+            await self._beside.start()
         try:
             await super().startup(sockets)
         except (OSError, SystemExit) as error:
@@ -82,7 +99,10 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is in flight; also on connections that are only just accepted."""
         self._state.is_stopping = True
-        await super().shutdown(sockets)
+        if self._beside is None:
+            await super().shutdown(sockets)
+        else:
+            await asyncio.gather(super().shutdown(sockets), self._beside.stop())
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

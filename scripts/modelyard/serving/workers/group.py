@@ -267,10 +267,12 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return found
 
 
-def cannot_listen(host: str, port: int, error: BaseException | None) -> CannotAnswer:
+def cannot_listen(
+    host: str, port: int, error: BaseException | None, *, option: str = "--port"
+) -> CannotAnswer:
     """What a server says whose address is taken, or is none of this machine."""
     return CannotAnswer(
-        f"{host}:{port}: cannot be listened on: {error}", hint="choose another --port"
+        f"{host}:{port}: cannot be listened on: {error}", hint=f"choose another {option}"
     )
 
 

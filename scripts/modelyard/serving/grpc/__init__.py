@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over gRPC, for a server that was asked for it."""
