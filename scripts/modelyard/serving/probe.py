@@ -17,6 +17,8 @@ from modelyard.serving.inputs import tensors_of_rows
 
 READY_TIMEOUT = 2.0
 ANSWER_TIMEOUT = 30.0
+_LARGEST_ANSWER = 8_000_000
+"""Bytes for 20 rows: the server may be code that nobody need trust."""
 
 
 class Probe:
@@ -71,7 +73,8 @@ class Probe:
         )
         with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310 - our own address
             self._check_server(answer)
-            answer.read()
+            if len(answer.read(_LARGEST_ANSWER + 1)) > _LARGEST_ANSWER:
+                raise ValueError(f"its answer has more than {_LARGEST_ANSWER // 10**6} MB")
 
     def _check_server(self, answer: HTTPResponse) -> None:
         if answer.headers.get(RELEASE_HEADER) != self._release:

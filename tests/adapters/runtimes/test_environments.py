@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import os
@@ -173,6 +174,14 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "libraries of the system": lambda folder: (folder / "pyvenv.cfg").write_text(
         (folder / "pyvenv.cfg").read_text().replace("= false", "= true")
     ),
+    "an interpreter that is gone": lambda folder: (
+        (folder / "bin" / "python").unlink(),
+        (folder / "bin" / "python").symlink_to("/opt/python3.9/bin/python"),
+    ),
+    "a list that is none": lambda folder: (
+        (folder / CONTENTS).unlink(),
+        (folder / CONTENTS).mkdir(),
+    ),
     "a file that is gone": lambda folder: (_packages(folder) / "borrowed/__init__.py").unlink(),
     "a link in its place": lambda folder: (
         (_packages(folder) / "borrowed/__init__.py").unlink(),
@@ -188,7 +197,7 @@ def test_one_in_which_a_file_is_another_is_built_again(environments, change):
     folder = environments.get_or_build(pin)
     before = find_files(folder)
     change(folder)
-    assert find_files(folder) != before
+    assert find_files(folder) != before or (folder / CONTENTS).is_dir()
 
     assert find_files(environments.get_or_build(pin)) == before
 
@@ -200,6 +209,22 @@ def find_files(folder: Path) -> dict[str, object]:
         for path in names
         if "__pycache__" not in path.parts and path.name != CONTENTS
     }
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_leaves_nothing_that_looks_whole(environments, monkeypatch):
+    pin = kept(environments)
+
+    def fill(environment: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(environment))
+
+    with monkeypatch.context() as full:
+        full.setattr(runtimes, "note_contents", fill)
+        with pytest.raises(OSError, match="No space left"):
+            environments.get_or_build(pin)
+    assert not (environments.folder / pin).exists()
+    assert leftovers(environments) == []
+    assert packages_of(environments.get_or_build(pin)) == {"borrowed": "1.0"}
 
 
 def test_a_change_is_named_and_what_an_interpreter_leaves_is_none(environments, caplog):

@@ -204,8 +204,8 @@ class Environments:
             content = (target / LOCK_FILE).read_bytes()
             refuse_other_runtime(pin, content, packages_of(target), where=target)
             changed = find_changes(target)
-        except FileNotFoundError as missing:
-            return f"runtime {target} is not whole: {missing.filename} is missing"
+        except OSError as error:
+            return f"runtime {target} is not whole: {error.filename}: {error.strerror}"
         except Refused as refused:
             return str(refused)
         what = join_first(changed, _SHOWN)

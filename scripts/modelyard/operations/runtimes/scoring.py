@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.isolation.confinement import WAYS
-from modelyard.adapters.isolation.left_files import read_left_file
+from modelyard.adapters.isolation.left_files import read_left_whole
 from modelyard.adapters.isolation.removal import scratch_folder
 from modelyard.adapters.isolation.run import ClosedCommand, run_closed_in
 from modelyard.adapters.runtimes.environments import Runtime
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from modelyard.serving.predictor import Scores
 
 _LAST_LINES = 3
+_LARGEST = 16_000_000
+"""Bytes of a result: the runtime's packages, and for each table a failure with what was said."""
+
+_HEADER = 4096  # of an array's file, before its values
 _MALFORMED = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError),
     *(MemoryError, RecursionError),
@@ -188,7 +193,7 @@ def _read_result(
     places = [(one, other) for one in range(artifacts) for other in range(len(shapes))]
     # What a model runs when it is opened can write here, so nothing is believed to be well-formed.
     try:
-        document = json.loads(read_left_file(out / RESULT))
+        document = json.loads(read_left_whole(out / RESULT, _LARGEST))
         if document["runtime"] is not None:
             failures = document["failures"]
             return Scored(
@@ -226,7 +231,9 @@ def _refuse_others(kind: type, *values: object) -> None:
 def _read_scores(path: Path, shape: tuple[int, ...], task: Task) -> Scores:
     import numpy as np
 
-    scores: Scores = np.lib.format.read_array(io.BytesIO(read_left_file(path)), allow_pickle=False)
+    largest = np.dtype(np.float64).itemsize * math.prod(shape) + _HEADER
+    content = io.BytesIO(read_left_whole(path, largest))
+    scores: Scores = np.lib.format.read_array(content, allow_pickle=False)
     if scores.dtype != np.float64 or scores.shape != shape:
         raise ValueError(f"scores are {scores.dtype} of {scores.shape}, not float64 of {shape}")
     least, most = (-np.inf, np.inf) if task is Task.REGRESSION else (0.0, 1.0)

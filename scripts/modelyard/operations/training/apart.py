@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.isolation.left_files import read_left_file
+from modelyard.adapters.isolation.left_files import read_left_whole
 from modelyard.adapters.isolation.task import Ended
 from modelyard.adapters.runtimes.find import IN_IMAGE, runtime_of_image
 from modelyard.domain.isolation import Isolation, Unisolated
@@ -32,6 +32,8 @@ APART = "MODELYARD_APART"
 _INPUTS, _TRAINED = "inputs", "trained"  # the trainer's container can only read the first
 _ORDER, _ENDED, _FAILED = "order.json", "ended.json", "failed.json"
 _CODE = "trainer"
+_LARGEST = 1_000_000
+"""Bytes of what a container leaves for the next one."""
 
 
 def bring_order(job: Job, apart: Path, write_inputs: Callable[[Path], Any]) -> None:
@@ -72,11 +74,11 @@ def read_trained(apart: Path) -> tuple[Trained, Path]:
     inputs, trained = apart / _INPUTS, apart / _TRAINED
     for folder in (inputs, trained):
         if (folder / _FAILED).exists():
-            failure = Failure(**json.loads(read_left_file(folder / _FAILED)))
+            failure = Failure(**json.loads(read_left_whole(folder / _FAILED, _LARGEST)))
             raise failure.to_error("the container of the trainer")
     isolation = _order_of(json.loads((inputs / _ORDER).read_bytes())).isolation
     try:
-        document = json.loads(read_left_file(trained / _ENDED))
+        document = json.loads(read_left_whole(trained / _ENDED, _LARGEST))
         ended = Ended(
             **{**document["ended"], "isolation": Isolation(document["ended"]["isolation"])}
         )
