@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from modelyard.adapters.metrics.replay import draw_endpoint
 from modelyard.adapters.metrics.scrape import ScrapeMetrics
 from modelyard.adapters.specs.documents import dump_spec
 from modelyard.commands.replay import replay
+from modelyard.domain.specs.contract import Column
 from modelyard.domain.specs.environment import Environment, Rollout, Step
 from modelyard.domain.specs.record import Artifact, Record
 from modelyard.domain.specs.release import Release
@@ -152,6 +153,51 @@ def test_a_column_that_may_not_be_null_is_refused_by_the_servers_and_told(yard: 
 def test_says_what_the_servers_answer_to_requests_that_they_refuse(yard: Services):
     refused = run(yard, "--rows", "40", "--blank", "carrier").output.splitlines()[1]
     assert refused.startswith("  400: 2 requests, such as: input carrier: ")
+
+
+@pytest.fixture
+def dated(yard: Services) -> Iterator[Services]:
+    """The model's rows have a day, which no request carries, and the file has ten days of them."""
+    file, columns = yard.root / "models/late/model.yaml", MODEL.data.columns
+    day = Column(name="day", type="timestamp", available_at="later")
+    data = replace(MODEL.data, columns=(*columns, day), timestamp="day")
+    rows = flights(100)
+    rows["day"] = [f"2026-01-{1 + number // 10:02}" for number in range(100)]
+    # Of the third and the fourth day no row has this value.
+    rows.loc[20:39, "dep_delay"] = None
+    rows.to_csv(yard.root / "dated.csv", index=False)
+    file.write_bytes(dump_spec("Model", replace(MODEL, data=data)))
+    yield yard
+    file.write_bytes(dump_spec("Model", MODEL))
+
+
+@pytest.mark.parametrize(
+    ("days", "nulls"),
+    [
+        (("--since", "2026-01-03", "--until", "2026-01-05"), 40),
+        (("--until", "2026-01-03"), 0),
+        (("--since", "2026-01-05"), 0),
+    ],
+)
+def test_only_rows_of_the_days_that_were_asked_for_are_sent(dated, days, nulls):
+    before = totals(dated)
+    told(dated, "--data", str(dated.root / "dated.csv"), "--rows", "40", *days)
+    after = totals(dated)
+    assert sum(after[r]["nulls"]["dep_delay"] - before[r]["nulls"]["dep_delay"] for r in after) == (
+        nulls
+    )
+
+
+def test_days_without_rows_and_rows_without_days_are_said(dated):
+    given = ("--data", str(dated.root / "dated.csv"), "--since", "2027-01-01")
+    assert "has no row of the days that" in str(run(dated, *given).exception)
+    assert "has no column day" in str(run(dated, "--since", "2026-01-01").exception)
+
+
+def test_days_of_a_model_whose_rows_have_none_are_said(yard):
+    assert "its model.yaml has no data.timestamp" in str(
+        run(yard, "--until", "2026-01-01").exception
+    )
 
 
 def test_more_rows_than_the_file_has_are_drawn_again(yard: Services):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.commands.options import output_option, pass_services
+from modelyard.commands.options import days_options, output_option, pass_services
 from modelyard.commands.output.terminal import print_json, print_line
 from modelyard.domain.harmless_text import harmless_line
 from modelyard.ports import Services
@@ -31,6 +32,7 @@ def _http(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Parquet or CSV file with the rows.",
 )
+@days_options
 @click.option(
     "--rows", default=1000, show_default=True, type=click.IntRange(1), help="Rows to send."
 )
@@ -73,16 +75,28 @@ def _http(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 )
 @output_option
 @pass_services
-def replay(services: Services, /, *, output: str, **options: Any) -> None:
-    """Send recorded rows to the servers of MODEL.
+def replay(
+    services: Services,
+    /,
+    *,
+    output: str,
+    since: datetime | None,
+    until: datetime | None,
+    **options: Any,
+) -> None:
+    """Send recorded rows to the servers of MODEL; with --since and --until those of these days.
 
     The seed decides which rows are sent and which release answers each request, so the same command
     sends the same requests. Releases are drawn by their shares. Columns that are unknown when a
     request is made are left out. Exit 0 once all requests are sent, whatever the servers answered.
     """
+    from modelyard.domain.specs.interval import Interval
     from modelyard.operations.replay import ReplayPlan, send_recorded
 
-    plan = ReplayPlan(**options)
+    days = Interval(
+        since=since.date() if since else date.min, until=until.date() if until else date.max
+    )
+    plan = ReplayPlan(**options, days=days if since or until else None)
     _report(send_recorded(services, plan), rows=plan.rows, output=output)
 
 

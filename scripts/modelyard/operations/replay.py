@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
+from modelyard.domain.specs.interval import Interval
 from modelyard.domain.specs.model import DataContract
 from modelyard.domain.specs.repository import OrchestratorKind
 from modelyard.errors import CannotAnswer
@@ -42,6 +43,7 @@ class ReplayPlan:
         url: Address to use instead of the local servers, such as that of a Service.
         as_version: Send what the metadata of this version taught callers; None for all inputs of
             model.yaml.
+        days: Take rows of these days alone; None for all rows.
     """
 
     model: str
@@ -54,6 +56,7 @@ class ReplayPlan:
     environment: str | None
     url: str | None
     as_version: str | None = None
+    days: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ def send_recorded(services: Services, plan: ReplayPlan) -> Replayed:
     where = _production_of(catalog, plan.environment)
     chance = random.Random(plan.seed)  # noqa: S311 - a run that can be repeated, not a secret
     with _open_traffic(services, catalog, plan, where) as traffic:
-        rows = _draw_rows(plan, replace(contract, columns=columns), chance)
+        rows = _draw_rows(plan, contract, columns, chance)
         bodies = _request_bodies(rows, columns, plan)
         before = time.perf_counter()
         sent = _send(traffic, bodies, plan, chance)
@@ -165,23 +168,48 @@ def _taught_columns(services: Services, catalog: Catalog, plan: ReplayPlan) -> t
     return parse_serving(content, name=f"{digest}/{SERVING}").inputs
 
 
-def _draw_rows(plan: ReplayPlan, data: DataContract, chance: random.Random) -> pd.DataFrame:
+def _draw_rows(
+    plan: ReplayPlan, contract: DataContract, columns: Sequence[Column], chance: random.Random
+) -> pd.DataFrame:
     """Draw rows of the file in random order, with replacement only if it has too few."""
+    from modelyard.adapters.tables.frames import rows_within
     from modelyard.adapters.tables.table_files import read_table
+
+    time = _column_of_days(plan, contract)
+    read = (*columns, *(each for each in time if each not in columns))
 
     try:
         content = plan.data.read_bytes()
     except OSError as error:
         raise CannotAnswer(f"{plan.data}: cannot be read: {error.strerror}") from error
-    frame = read_table(content, uri=str(plan.data), data=data)
-    if not len(frame) or not set(frame.columns) & {column.name for column in data.columns}:
+    frame = read_table(content, uri=str(plan.data), data=replace(contract, columns=read))
+    if not len(frame) or not set(frame.columns) & {column.name for column in columns}:
         raise CannotAnswer(f"{plan.data} has no row with a column of the model's requests")
+    for column in time:
+        if column.name not in frame:
+            raise CannotAnswer(f"{plan.data} has no column {column.name}, which has a row's day")
+        frame = rows_within(frame, timestamp=column.name, spans=(plan.days,) if plan.days else ())
+        if not len(frame):
+            raise CannotAnswer(f"{plan.data} has no row of the days that --since and --until name")
     numbers = (
         chance.sample(range(len(frame)), plan.rows)
         if plan.rows <= len(frame)
         else chance.choices(range(len(frame)), k=plan.rows)
     )
     return frame.iloc[numbers]
+
+
+def _column_of_days(plan: ReplayPlan, contract: DataContract) -> tuple[Column, ...]:
+    """The column with a row's day, if days were asked for."""
+    if plan.days is None:
+        return ()
+    found = tuple(each for each in contract.columns if each.name == contract.timestamp)
+    if not found:
+        raise CannotAnswer(
+            f"rows of {plan.model} have no day: its model.yaml has no data.timestamp",
+            hint="leave out --since and --until",
+        )
+    return found
 
 
 def _request_bodies(

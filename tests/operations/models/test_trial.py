@@ -98,6 +98,31 @@ def test_a_trainer_that_fails_shows_its_own_traceback(checkout):
     assert everything(checkout) == {**before, "models/shop/trainer/train.py": text.encode()}
 
 
+@pytest.mark.long
+def test_what_a_slow_trainer_prints_is_said_while_it_runs(checkout, monkeypatch):
+    from modelyard.operations.models import step_progress
+
+    monkeypatch.setattr(step_progress, "EVERY_SECONDS", 0.2)
+    trainer = checkout / "models/shop/trainer/train.py"
+    text = trainer.read_text()
+    slow = "import time; print('round 7 of 9', flush=True); time.sleep(2)\n"
+    trainer.write_text(text.replace("import argparse\n", f"import argparse\n{slow}", 1))
+    said: list[str] = []
+    given = {"data": (INPUTS[1],), "held_out": (INPUTS[3],), "parent": None, "since": None,
+             "until": None, "params": None, "param": (), "seed": None}  # fmt: skip
+    try:
+        trial.try_model(
+            checkout,
+            "shop",
+            lambda yard, catalog: command._version_to_try(yard, catalog, "shop", given),
+            data_only=False,
+            tell=said.append,
+        )
+    finally:
+        trainer.write_text(text)
+    assert any(line.startswith("train: ") and line.endswith(": round 7 of 9") for line in said)
+
+
 def test_of_a_trainer_that_printed_much_the_last_lines_are_shown():
     class Kept:
         log = b"".join(b"%d\n" % n for n in range(100_000)) + b"x" * 10_000_000 + b"\nthe end"

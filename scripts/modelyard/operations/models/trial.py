@@ -28,6 +28,7 @@ from modelyard.domain.specs.paths import ENVIRONMENTS, SETTINGS, model_folder
 from modelyard.domain.specs.repository import ForgeKind, MetricsKind, OrchestratorKind, Repository
 from modelyard.domain.specs.version import ModelVersion
 from modelyard.errors import CannotAnswer, Refused
+from modelyard.operations.models.step_progress import Output, telling
 from modelyard.operations.services import repository_of, services_for
 from modelyard.operations.training.evaluate import find_champion, score_held_out_sets
 from modelyard.operations.training.fetch import UNDECIDED, fetch_inputs
@@ -98,20 +99,23 @@ def try_model(
         Refused: A step refuses the version; or it would not be valid.
         CannotAnswer: Something is out of reach.
     """
-    with _open_yard(root, model, compose) as job:
+    output = Output()
+    with _open_yard(root, model, compose, output) as job:
         if not data_only:
             _bring_champion(root, job)
         for name, run in (_DATA_STEPS if data_only else _STEPS).items():
             tell(f"{name} ...")
             start = time.monotonic()
             try:
-                run_step(name, run, job)
+                with telling(name, tell, output if name == "train" else Output()):
+                    run_step(name, run, job)
             except Refused:
                 _tell_log(job, name, tell)
                 raise
             tell(f"{name}: done in {time.monotonic() - start:.1f} s")
             if name == "fetch" and not data_only:  # the training may take an hour
                 _tell_undecided(job, tell)
+                _build_runtime(job, tell)
         if data_only:
             return Trial(data=job.read_document("data.json"))
         return Trial(
@@ -124,7 +128,7 @@ def try_model(
 
 @contextmanager
 def _open_yard(
-    root: Path, model: str, compose: Callable[[Path, Catalog], ModelVersion]
+    root: Path, model: str, compose: Callable[[Path, Catalog], ModelVersion], output: Output
 ) -> Iterator[Job]:
     """The job of a training in a yard of its own, which is gone afterwards."""
     read_specs(WorkingTree(root)).catalog.require_model(model, where=str(root))
@@ -149,6 +153,7 @@ def _open_yard(
             commit=commit,
             workflow="try",
             is_trial=True,
+            follow=output.follow,
         )
 
 
@@ -223,6 +228,15 @@ def _bring_champion(root: Path, job: Job) -> None:
         asked = asked_signature(job.model, champion.version)
         folder = fetch_artifact(kept, champion.artifact, place / "artifact", asked)
         job.store.put_model(folder, champion.artifact)
+
+
+def _build_runtime(job: Job, tell: Callable[[str], None]) -> None:
+    """Build the runtime before it is needed: a first one takes minutes, which are not training."""
+    start = time.monotonic()
+    with telling("runtime", tell, Output()):
+        job.find_runtime()
+    if (seconds := time.monotonic() - start) >= 1:
+        tell(f"runtime: built in {seconds:.1f} s, once for all yards of this machine")
 
 
 def _tell_undecided(job: Job, tell: Callable[[str], None]) -> None:

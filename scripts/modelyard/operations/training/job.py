@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,6 +72,7 @@ class Job:
             and in workflows that were submitted by an older version.
         is_trial: Whether nothing that it makes is kept, so that nothing is signed.
         specs: The commit to read specs from, if not `commit`: see `leave_readable`.
+        follow: Is told the file that the trainer prints to, before it runs on this machine.
     """
 
     services: Services
@@ -84,6 +85,7 @@ class Job:
     inputs: str = ""
     is_trial: bool = False
     specs: str = ""
+    follow: Callable[[Path], object] = field(default=Path, repr=False, compare=False)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -26,6 +26,7 @@ from modelyard.operations.training.apart import APART, bring_order, read_trained
 from modelyard.operations.training.job import Job
 from modelyard.operations.training.profile.build import SHARDS, put_profile, split_of
 from modelyard.operations.training.trainer import (
+    LOG,
     check_trained,
     order_of,
     reach_of,
@@ -72,6 +73,7 @@ def train_model(job: Job, *, may_split: bool = False) -> tuple[str, ...]:
             refuse_reachable_key(reaches, folder / "means-of-signing")
         if apart is None:
             _write_inputs(job, folder)
+            job.follow(folder / LOG)
             trained, left = run_trainer(order_of(job, folder), folder, folder, runtime), folder
         else:
             trained, left = read_trained(Path(apart))
