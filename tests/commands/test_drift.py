@@ -382,6 +382,19 @@ def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
     ]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["drift", "retrain"])
+def test_an_edit_of_the_checkout_that_main_does_not_have_is_said(yard, command):
+    words = (command, "delays", "--until", "2026-04-29")
+    assert "of this checkout" not in yard.run(*words).stderr
+    edited = dump_spec("Model", with_policy(least_rows=1))
+    yard.write(f"models/{MODEL.name}/model.yaml", edited)
+    said = "note: models/delays/model.yaml of this checkout is not that of the main branch"
+    assert said in yard.run(*words).stderr
+    yard.publish("Merged")
+    assert said not in yard.run(*words).stderr
+
+
 def ask_for_windows_of(yard: Yard, days: int) -> None:
     """Change the length of a window on the main branch, with v2 trained on weeks."""
     yard.write(f"models/{MODEL.name}/model.yaml", dump_spec("Model", with_policy(window_days=days)))

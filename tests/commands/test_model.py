@@ -170,3 +170,36 @@ def test_validate_counts_the_questions_that_nobody_answered(known):
     assert f"note: models/shop/model.yaml asks {asked} questions: answer them" in said
     file.write_text(file.read_text().replace("QUESTION:", "answered:"))
     assert "note:" not in run(known, "validate").stderr
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ("canary: {margin_shadow: 0.2}", "canary.margin_shadow does nothing: canary.shadow is 0"),
+        ("canary: {slow_limit: 0.2}", "canary.slow_limit does nothing: canary.slow_ms says no"),
+        ("canary: {margin_slow: 0.2, slow_ms: 0}", "canary.margin_slow does nothing: canary.slow"),
+        ("artifact: {formats: [lightgbm], trusted_types: [a.B]}", "artifact.trusted_types does"),
+        ("drift: {needed: 2}", "drift does nothing: drift compares days"),
+    ],
+)
+def test_a_key_that_does_nothing_beside_the_others_is_said(known, added, said):
+    file = known / "models/shop/model.yaml"
+    text = file.read_text().replace("QUESTION:", "answered:")
+    key = added.partition(":")[0]
+    kept = [line for line in text.splitlines() if not line.startswith(f"{key}:")]
+    file.write_text("\n".join([*kept, added]) + "\n")
+    found = run(known, "validate")
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert f"note: models/shop/model.yaml: {said}" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "added",
+    ["canary: {margin_shadow: 0.2, shadow: 0.5}", "canary: {slow_limit: 0.2, slow_ms: 100}",
+     "canary: {margin_slow: 0.2}", "artifact: {trusted_types: [a.B]}", "drift: {needed: 3}"],
+)  # fmt: skip
+def test_a_key_that_does_something_or_is_the_default_is_not_said(known, added):
+    file = known / "models/shop/model.yaml"
+    file.write_text(file.read_text().replace("QUESTION:", "answered:") + f"{added}\n")
+    found = run(known, "validate")
+    assert (found.exit_code, found.stdout, "note:" in found.stderr) == (0, "", False)

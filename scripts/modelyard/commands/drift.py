@@ -18,6 +18,8 @@ from modelyard.commands.options import (
 )
 from modelyard.commands.output.picture import drift_picture, picture_svg, print_explained
 from modelyard.commands.output.terminal import make_console, print_json, print_line
+from modelyard.commands.output.unmerged import note_other_spec
+from modelyard.domain.specs.paths import model_file
 from modelyard.errors import Refused
 from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
@@ -91,6 +93,7 @@ def drift(
 
     workspace = workspace_of(services)
     result = compare_feed(workspace, model, feed=feed, until=until.date() if until else None)
+    note_other_spec(workspace, result.commit, model_file(model))
     incidents = record_incidents(workspace, result)
     evidence = written = None
     if isinstance(result, FeedComparison):

@@ -10,6 +10,8 @@ import click
 from modelyard.commands.drift import feed_option, until_option
 from modelyard.commands.options import dry_run_option, pass_services
 from modelyard.commands.output.terminal import print_line
+from modelyard.commands.output.unmerged import note_other_spec
+from modelyard.domain.specs.paths import model_file
 from modelyard.operations.open_workspace import workspace_of
 from modelyard.ports import Services
 
@@ -75,6 +77,7 @@ def _propose(
     from modelyard.operations.drift.propose import NotOwed, decide_retraining, open_incidents
 
     result = compare_feed(workspace, model, feed=feed, until=until)
+    note_other_spec(workspace, result.commit, model_file(model))
     # A broken contract is recorded even though nothing is proposed.
     incidents = open_incidents if dry_run else record_incidents
     decided = decide_retraining(workspace, result, incidents(workspace, result))

@@ -12,9 +12,11 @@ import click
 from modelyard.commands.options import find_services, pass_root
 from modelyard.commands.output.terminal import print_json, print_line
 from modelyard.domain.harmless_text import harmless_line
+from modelyard.domain.specs.paths import model_file
 from modelyard.errors import Refused, YardError
 
 if TYPE_CHECKING:
+    from modelyard.adapters.specs.reader import Specs
     from modelyard.domain.problem import Problem
 
 ANNOTATIONS = 10
@@ -62,7 +64,7 @@ def validate(root: Path, output: str, changed_since: str | None) -> None:
     # On stderr: stdout has problems and nothing else.
     if output == "text":
         print_line(f"{len(specs.files):,} specs are valid", err=True)
-        for note in _open_questions(specs.files):
+        for note in (*_open_questions(specs.files), *_idle_keys(specs)):
             print_line(note, err=True)
 
 
@@ -73,6 +75,14 @@ def _open_questions(files: Mapping[str, bytes]) -> Iterator[str]:
         if asked := sum(line.count(_QUESTION) for line in comments):
             noun = "question" if asked == 1 else "questions"
             yield f"note: {path} asks {asked} {noun}: answer them, and delete the comments"
+
+
+def _idle_keys(specs: Specs) -> Iterator[str]:
+    from modelyard.operations.models.idle_choices import find_idle_keys
+
+    for name, model in sorted(specs.catalog.models.items()):
+        for key, why in find_idle_keys(model):
+            yield f"note: {model_file(name)}: {key} does nothing: {why}"
 
 
 def _unreviewed() -> Sequence[Problem]:

@@ -25,6 +25,25 @@ def workspace_of(services: Services) -> Workspace:
     )
 
 
+def describe_other_spec(workspace: Workspace, commit: str, path: str) -> str | None:
+    """That the checkout has another file of this path than a commit of main; None if it has not.
+
+    What reads the main branch answers as if an edit of the checkout were not there.
+    """
+    if not (workspace.git.root / path).is_file():
+        return None
+    # 128 and more: it is no working tree.
+    done = workspace.git.run(
+        "diff", "--no-ext-diff", "--quiet", commit, "--", path, accept=(0, 1, 128, 129)
+    )
+    if done.returncode != 1:
+        return None
+    return (
+        f"{path} of this checkout is not that of the main branch, which counts here: merge it by a "
+        "pull request, or pull"
+    )
+
+
 def was_taken_away(workspace: Workspace, environment: Environment) -> bool | None:
     """Whether a push took away an environment to which a merged pull request had released.
 

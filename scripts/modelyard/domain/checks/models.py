@@ -11,7 +11,7 @@ from datetime import UTC
 from modelyard.domain.problem import Path, Problem
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.contract import Column
-from modelyard.domain.specs.model import Model, Output, OutputKind, Task
+from modelyard.domain.specs.model import MissingLabels, Model, Output, OutputKind, Task
 from modelyard.domain.specs.paths import environment_file, model_file
 from modelyard.domain.specs.times import is_zone, parse_time
 
@@ -222,12 +222,7 @@ def _output_faults(output: Output) -> Iterator[str]:
 def _label_faults(model: Model) -> Iterator[tuple[str, str]]:
     target = model.target
     column = _columns(model).get(target.column)
-    if model.task is Task.BINARY and (target.above is None) == (target.positive_class is None):
-        yield "", "a binary label needs `above` or `positive_class`, and not both"
-    if model.task is not Task.BINARY:
-        for field in ("above", "positive_class"):
-            if getattr(target, field) is not None:
-                yield field, f"only a binary label has {field}; the task is {model.task}"
+    yield from _rule_faults(model)
     if column is None:
         return
     if model.task is Task.MULTICLASS:
@@ -241,6 +236,19 @@ def _label_faults(model: Model) -> Iterator[tuple[str, str]]:
     if target.positive_class is not None and not _has_level(column, target.positive_class):
         message = f"{target.positive_class} is no level of column {column.name}"
         yield "positive_class", message
+
+
+def _rule_faults(model: Model) -> Iterator[tuple[str, str]]:
+    """What the rule for a binary label lacks, or another label has of it."""
+    target = model.target
+    if model.task is Task.BINARY and (target.above is None) == (target.positive_class is None):
+        yield "", "a binary label needs `above` or `positive_class`, and not both"
+    if model.task is not Task.BINARY:
+        for field in ("above", "positive_class"):
+            if getattr(target, field) is not None:
+                yield field, f"only a binary label has {field}; the task is {model.task}"
+        if target.missing is MissingLabels.NEGATIVE:
+            yield "missing", f"only a binary label can be negative; the task is {model.task}"
 
 
 def _has_level(column: Column, level: str) -> bool:

@@ -67,10 +67,8 @@ def propose_target(facts: ColumnFacts, wanted: Task | None = None) -> TargetProp
     )
     notes = []
     if facts.nulls:
-        notes.append(
-            f"GUESS: {facts.nulls:,} rows without a label are left out; `missing: negative` would "
-            f"count them as 0"
-        )
+        other = "; `missing: negative` would count them as 0" if task is Task.BINARY else ""
+        notes.append(f"GUESS: {facts.nulls:,} rows without a label are left out{other}")
     target, output, rule = _label(facts, task)
     asked: list[str] = []
     if task is Task.REGRESSION and facts.low is not None and facts.high is not None:

@@ -1,4 +1,4 @@
-"""What somebody chose for a version that changes nothing: days, parameters, or all of it."""
+"""What somebody chose that changes nothing: keys of a model; days and parameters of a version."""
 
 from __future__ import annotations
 
@@ -9,12 +9,42 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from modelyard.domain.specs.catalog import Catalog
+from modelyard.domain.specs.model import CanaryPolicy, DriftPolicy, Model
 from modelyard.domain.specs.paths import trainer_folder
 from modelyard.domain.specs.version import ModelVersion
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 1_000_000
 """Bytes of a file that are searched; code is shorter."""
+
+
+def find_idle_keys(model: Model) -> Iterator[tuple[str, str]]:
+    """Yield each key of model.yaml that does nothing beside the others, with the reason.
+
+    A key with its default value is taken for one that is not there.
+    """
+    canary, usual = model.canary, CanaryPolicy()
+    if canary.margin_shadow != usual.margin_shadow and not canary.shadow:
+        yield "canary.margin_shadow", "canary.shadow is 0, so no request is copied"
+    if canary.slow_limit != usual.slow_limit and not canary.slow_ms:
+        yield "canary.slow_limit", "canary.slow_ms says no number of milliseconds"
+    if canary.margin_slow != usual.margin_slow and canary.slow_ms == 0:
+        yield "canary.margin_slow", "canary.slow_ms is 0, so no latency is judged"
+    if model.artifact.trusted_types and "skops" not in model.artifact.formats:
+        yield "artifact.trusted_types", "only the format skops has them, and it is not accepted"
+    if model.data.timezone != "UTC" and all(c.type != "timestamp" for c in model.data.columns):
+        yield "data.timezone", "no column is a timestamp"
+    if model.data.timestamp is None and model.data.feed is not None:
+        yield "data.feed", "drift compares days, and data.timestamp names no column with them"
+    if model.data.timestamp is None and model.drift != DriftPolicy():
+        yield "drift", "drift compares days, and data.timestamp names no column with them"
+    inputs = {column.name for column in model.inputs}
+    for column in model.data.columns:
+        if column.default is not None and column.name not in inputs:
+            yield (
+                f"the default of {column.name}",
+                "a request does not have it, so none is filled in",
+            )
 
 
 def find_idle_choices(root: Path, catalog: Catalog, spec: ModelVersion) -> Iterator[str]:

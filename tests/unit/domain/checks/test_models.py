@@ -14,6 +14,7 @@ from modelyard.domain.specs.model import (
     DriftPolicy,
     GatePolicy,
     Guard,
+    MissingLabels,
     Output,
     OutputKind,
     Slice,
@@ -213,6 +214,17 @@ def test_only_a_binary_label_has_a_rule():
             "only a binary label has above; the task is regression",
         )
     ]
+
+
+@pytest.mark.parametrize("task", [Task.REGRESSION, Task.MULTICLASS])
+def test_only_a_binary_label_can_be_negative(task: Task):
+    target = Target(column="arr_delay", missing=MissingLabels.NEGATIVE)
+    wanted = f"only a binary label can be negative; the task is {task}"
+    told = [text for rule, _, text in said(with_model(task=task, target=target))
+            if rule == "label-is-defined"]  # fmt: skip
+    assert wanted in told
+    rule = replace(MODEL.target, missing=MissingLabels.NEGATIVE)
+    assert said(with_model(target=rule)) == []
 
 
 def test_refuses_a_timestamp_that_is_no_column():
