@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from modelyard.errors import CannotAnswer
+from modelyard.errors import CannotAnswer, DiskFault, explain_disk_error
 
 PART_BYTES = 2**20
 """Of a file that is read or copied part by part."""
@@ -49,7 +49,8 @@ def writing_to(target: Path) -> Iterator[None]:
 
 def not_writable(path: Path, error: OSError) -> CannotAnswer:
     """The error of a file of this disk that cannot be written."""
-    return CannotAnswer(
-        f"{path}: cannot be written: {error.strerror or error}",
-        hint="make room on this disk, and let this user write there",
-    )
+    said = f"{path}: cannot be written: {error.strerror or error}"
+    named = explain_disk_error(error)
+    if isinstance(named, DiskFault):
+        return type(named)(said, hint=named.hint)
+    return CannotAnswer(said, hint="make room on this disk, and let this user write there")

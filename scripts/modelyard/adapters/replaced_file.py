@@ -25,7 +25,8 @@ def replace_file(file: Path, content: bytes) -> None:
         beside.write_bytes(content)
         beside.replace(file)  # atomic: the same file system
     except BaseException as error:  # a disk that is full
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         _name(error, file)
         raise
 
@@ -45,7 +46,8 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(beside).replace(path)
     except BaseException as error:
-        Path(beside).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(beside).unlink()
         _name(error, path)
         raise
 

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -343,7 +344,8 @@ class Store:
                 aside.write_bytes(content)
             aside.replace(path)
         except OSError as error:
-            aside.unlink(missing_ok=True)  # on a full disk its bytes are missed
+            with suppress(OSError):  # what refuses the write may refuse this, too
+                aside.unlink()  # on a full disk its bytes are missed
             raise not_writable(Path(path), error) from error
 
 
