@@ -370,6 +370,20 @@ def test_an_older_window_with_too_few_rows_is_a_warning(yard):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(("rows", "nulls", "are_said"), [(2, 1, False), (20, 20, True)])
+def test_of_a_window_of_few_rows_only_nulls_beyond_chance_break_the_contract(
+    yard, rows, nulls, are_said
+):
+    frame = pd.read_parquet(yard.root / JUNE)
+    inside = frame["date"].between("2026-06-10", "2026-06-16")
+    few = frame[inside][:rows].copy()
+    few.iloc[:nulls, few.columns.get_loc("temp")] = None
+    pd.concat([frame[~inside], few]).to_parquet(yard.root / JUNE)
+    _, found = answer(yard)  # that the window has so few rows is a fault of its own
+    assert ("null" in [each["rule"] for each in found["breaches"]]) == are_said
+
+
+@pytest.mark.long
 def test_too_few_calendar_blocks_confirm_nothing_and_say_so(tmp_path):
     yard = drifting_yard(tmp_path, with_policy(window_days=14, needed=1, of=1))
     code, found = answer(yard)

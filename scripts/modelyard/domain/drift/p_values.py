@@ -9,6 +9,7 @@ from modelyard.domain.drift.effect_sizes import Counts
 from modelyard.domain.specs.column_values import Floats
 
 _LEAST_EXPECTED = 5.0
+_CHANCE = 0.001
 
 
 def null_share_p_value(
@@ -24,6 +25,11 @@ def null_share_p_value(
         return 1.0
     z = abs(reference_nulls / reference - window_nulls / window) / error
     return float(2 * special.ndtr(-z))
+
+
+def is_share_by_chance(found: int, rows: int, share: float) -> bool:
+    """Whether so many rows are no sign that more than a share of all are so, binomial."""
+    return 0 < found <= rows and float(special.bdtrc(found - 1, rows, share)) > _CHANCE
 
 
 def outside_range_p_value(reference: int, outside: int, window: int) -> float:

@@ -11,6 +11,7 @@ from modelyard.domain.drift.causes.find import find_causes, name_causes
 from modelyard.domain.drift.column_checks import ColumnCheck, ColumnCounts
 from modelyard.domain.drift.detection import WindowTally, check_in_season
 from modelyard.domain.drift.feed_faults import RowsAgain, find_duplicates
+from modelyard.domain.drift.p_values import is_share_by_chance
 from modelyard.domain.drift.profile import Profile, in_season
 from modelyard.domain.drift.row_keys import KeyTally, row_keys
 from modelyard.domain.drift.second_look.chosen_rows import content_keys, read_chosen
@@ -75,7 +76,7 @@ def see_windows(
     """
     latest_first = opened[::-1]
     if profile is None:
-        alone = [WindowComparison(data=read_window(rows)) for rows in latest_first]
+        alone = [WindowComparison(data=_read_window(model, rows, ())) for rows in latest_first]
         return SeenWindows(windows=tuple(alone[::-1]), again=RowsAgain())
     again = RowsAgain()
     seen = [
@@ -116,7 +117,7 @@ def _see_window(
         tallies.append(content)
     if is_last:
         tallies.append(timed)
-    data = read_window(rows, tallies)
+    data = _read_window(model, rows, tallies)
     checks = _check(profile, data, tally.counts(), model.drift.least_rows)
     if data.breaches:
         # What drifted tells which columns to suspect, and nothing else: such rows are not compared.
@@ -146,6 +147,24 @@ def _see_window(
         duplicates=tuple(find_duplicates(profile, timed.keys())),
         causes=find_causes(season, tally.counts(), rows.read, window.drifted or ()),
     )
+
+
+def _read_window(model: Model, rows: OpenedWindow, tallies: Sequence[Tally]) -> WindowData:
+    """What the rows are; of a window that is too small to compare, without what chance explains.
+
+    Of two rows one without a value is half of them, and no broken source.
+    """
+    data = read_window(rows, tallies)
+    if data.rows >= model.drift.least_rows:
+        return data
+    limits = {c.name: c.max_null_share for c in model.data.columns if c.nullable}
+    kept = tuple(
+        each
+        for each in data.breaches
+        if each.rule != "null"
+        or not is_share_by_chance(each.rows, data.rows, limits.get(each.column) or 0.0)
+    )
+    return replace(data, breaches=kept)
 
 
 def _check(

@@ -8,6 +8,7 @@ from scipy import stats
 
 from modelyard.domain.drift.p_values import (
     chi_square_p_value,
+    is_share_by_chance,
     ks_p_value,
     null_share_p_value,
     outside_range_p_value,
@@ -53,3 +54,19 @@ def test_nothing_to_compare_is_no_evidence():
 def test_rare_levels_are_pooled_and_join_the_rarest_other_where_they_are_too_few(rare, pooled):
     expected = stats.chi2_contingency(pooled, correction=False).pvalue
     assert chi_square_p_value(*np.array(rare)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("found", "rows", "share", "by_chance"),
+    [
+        (1, 2, 0.35, True),
+        (2, 2, 0.05, True),
+        (5, 5, 0.5, True),
+        (5, 5, 0.05, False),
+        (50, 50, 0.35, False),
+        (40, 100, 0.35, True),
+        (1, 1, 0.0, False),
+    ],
+)
+def test_a_share_of_few_rows_is_chance_unless_it_is_far_beyond(found, rows, share, by_chance):
+    assert is_share_by_chance(found, rows, share) == by_chance
