@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as theirs
+from kserve.protocol.infer_type import InferResponse
 
 from modelyard.adapters.runtimes.run_uv import run_uv
 from modelyard.serving.grpc.messages import DESCRIPTOR, SERVICE, message_class
+from modelyard.serving.grpc.tensors import write_response
 
 PACKAGE = Path(__file__).parents[3] / "scripts"
 READ_AND_WRITE = """
@@ -79,7 +84,7 @@ def test_they_stand_beside_another_librarys_messages_of_the_same_names():
 @pytest.mark.parametrize("version", ["4.25", "5.29", "6.30", "7.35"])
 def test_other_versions_of_protobuf_make_the_same_messages(version: str, tmp_path: Path):
     words = ("pip", "install", "--target", str(tmp_path / "libraries"), f"protobuf=={version}.*")
-    run_uv(words, log=tmp_path / "log", environment={"HOME": str(Path.home())})
+    run_uv(words, log=tmp_path / "log", environment=os.environ)
 
     done = subprocess.run(
         [sys.executable, "-c", READ_AND_WRITE, str(tmp_path / "libraries"), str(PACKAGE)],
@@ -88,3 +93,21 @@ def test_other_versions_of_protobuf_make_the_same_messages(version: str, tmp_pat
         check=False,
     )
     assert (done.returncode, done.stdout[: len(version)]) == (0, version), done.stderr
+
+
+@pytest.mark.parametrize("is_raw", [False, True], ids=["contents", "raw"])
+def test_an_answer_of_classes_has_their_scores_and_their_names(*, is_raw: bool):
+    outputs = [
+        {"name": "kind", "datatype": "FP64", "shape": [2, 2], "data": [0.25, 0.75, 1.0, 0.0]},
+        {"name": "kind_class", "datatype": "BYTES", "shape": [2], "data": ["späť", ""]},
+    ]
+    document = {"model_name": "late", "model_version": "v1", "outputs": outputs}
+    request = SimpleNamespace(identifier="one")
+
+    written = write_response(document, cast("Any", request), is_raw=is_raw)
+
+    answer = InferResponse.from_grpc(theirs.ModelInferResponse.FromString(written))
+    assert [output.shape for output in answer.outputs] == [[2, 2], [2]]
+    assert answer.outputs[0].as_numpy().tolist() == [[0.25, 0.75], [1.0, 0.0]]
+    names = answer.outputs[1].as_numpy().tolist()
+    assert [each.decode() if isinstance(each, bytes) else each for each in names] == ["späť", ""]
