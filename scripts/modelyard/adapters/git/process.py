@@ -212,7 +212,6 @@ _NO_ROOM = (
     "Out of diskspace",  # in the words of fast-import
     "Disk quota exceeded",
 )
-_MOUNT = "mount it to be written again, and run it again"
 _READ_ONLY = "Read-only file system"
 
 
