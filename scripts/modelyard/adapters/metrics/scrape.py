@@ -55,7 +55,7 @@ class ScrapeMetrics:
     def samples(self, model: str, *, since: datetime, keep: bool = True) -> tuple[Sample, ...]:
         """Scrape every server that takes traffic now; returns all samples since then.
 
-        Without `keep` the sample of now is not written: who only reads adds no look.
+        Without `keep` nothing is written: who only reads adds no look.
 
         A server that does not answer is absent from the sample, and without any answer there is no
         sample: missing data is never zero. A release with a page that cannot be read is absent too.
@@ -69,7 +69,7 @@ class ScrapeMetrics:
         with _locked(path.with_suffix(".lock")):
             text = path.read_bytes() if path.exists() else b""
             taken = {line: _sample(line) for line in text.splitlines() if line}
-            taken = self._without_future(path, taken)
+            taken = self._without_future(path, taken, keep=keep)
             # A write may have failed after the first of them.
             new = [line for line in self._unwritten.get(model, ()) if line not in taken]
             if counts:
@@ -81,7 +81,7 @@ class ScrapeMetrics:
         return tuple(sorted((s for s in found if s.at >= since), key=lambda sample: sample.at))
 
     def _without_future(
-        self, path: Path, taken: dict[bytes, Sample | None]
+        self, path: Path, taken: dict[bytes, Sample | None], *, keep: bool
     ) -> dict[bytes, Sample | None]:
         """The samples without those that a clock left which was set back since.
 
@@ -89,7 +89,7 @@ class ScrapeMetrics:
         """
         now = self._clock.now()
         kept = {line: each for line, each in taken.items() if each is None or each.at <= now}
-        if len(kept) < len(taken):
+        if keep and len(kept) < len(taken):
             with suppress(OSError):  # then they are left out in each look
                 write_whole(path, b"".join(line + b"\n" for line in kept))
         return kept
