@@ -12,28 +12,40 @@ from modelyard.domain.specs.paths import model_file
 
 # A pass rejects that the canary is worse by the margin: nothing rejects 0, or a share beyond 1.
 _MARGINS = ("margin_error_rate", "margin_refusals", "margin_slow")
-_LIMITS = ("error_limit", "refusal_limit", "slow_limit", "distribution_radius")
+_LIMITS = ("error_limit", "refusal_limit", "slow_limit")
+"""Of a first release alone: others are compared with stable."""
+_RADIUS = "distribution_radius"
+_OF_LATENCY = ("margin_slow", "slow_limit")
 
 
 def a_canary_can_pass(catalog: Catalog) -> Iterator[Problem]:
     """No margin or limit is one that no number of requests shows to be kept."""
-    if not any(each.rollout.judged for each in catalog.environments.values()):
-        return
-    for name, model in catalog.models.items():
-        for key, message in _faults(model.canary):
+    judged = [name for name, each in catalog.environments.items() if each.rollout.judged]
+    for name, model in catalog.models.items() if judged else ():
+        is_first = any((environment, name) not in catalog.releases for environment in judged)
+        for key, message in _faults(model.canary, is_first=is_first):
             yield Problem(file=model_file(name), path=("canary", key), message=message)
 
 
-def _faults(policy: CanaryPolicy) -> Iterator[tuple[str, str]]:
-    for key in (field.name for field in fields(policy)):
+def _faults(policy: CanaryPolicy, *, is_first: bool) -> Iterator[tuple[str, str]]:
+    # With a slow_ms of 0 no latency is judged.
+    unused = _OF_LATENCY if policy.slow_ms == 0 else ()
+    for key in (field.name for field in fields(policy) if field.name not in unused):
         chosen = getattr(policy, key)
-        if key in (*_MARGINS, *_LIMITS) and chosen == 0:
-            least = "0.001" if key in _LIMITS[:3] else "0.01"
+        if key in (*_MARGINS, _RADIUS) and chosen == 0:
             yield (
                 key,
                 (
                     "with 0 no canary passes: no number of requests shows that two releases do not "
-                    f"differ at all; give the most that you would accept, such as {least}"
+                    "differ at all; give the most that you would accept, such as 0.01"
+                ),
+            )
+        elif key in _LIMITS and chosen == 0 and is_first:
+            yield (
+                key,
+                (
+                    "with 0 no first release passes: no number of requests shows that there is "
+                    "never one; give the most that you would accept, such as 0.001"
                 ),
             )
         elif key in _MARGINS and chosen == 1:

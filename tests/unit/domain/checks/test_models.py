@@ -332,7 +332,8 @@ def test_refuses_a_soak_that_lasts_longer_than_an_environment_waits():
     ("key", "chosen", "reason"),
     [
         *((key, 0, "with 0 no canary passes: ") for key in ("margin_slow", "margin_error_rate")),
-        *((key, 0, "with 0 no canary passes: ") for key in ("error_limit", "distribution_radius")),
+        ("distribution_radius", 0, "with 0 no canary passes: "),
+        ("error_limit", 0, "with 0 no first release passes: "),
         *((key, 0.0, "such as 0.001") for key in ("slow_limit", "refusal_limit")),
         *((key, 1, "with 1 nothing is judged") for key in ("margin_slow", "margin_refusals")),
     ],
@@ -342,7 +343,7 @@ def test_refuses_a_margin_with_which_no_canary_passes_where_one_is_judged(key, c
     assert said(model) == []  # nothing judges there
     judged = Environment(name="dev", description="d", namespace="n", rollout=Rollout(judged=True))
 
-    (found,) = said(replace(model, environments={"dev": judged}))
+    (found,) = said(replace(model, environments={"dev": judged}, releases={}))
 
     assert found[0] == "a-canary-can-pass"
     assert reason in found[2]
@@ -352,6 +353,8 @@ def test_refuses_a_margin_with_which_no_canary_passes_where_one_is_judged(key, c
     "policy",
     [
         {"margin_shadow": 0, "margin_unanswered": 0, "input_floor": 0, "slow_ms": 0},
+        {"slow_ms": 0, "margin_slow": 0, "slow_limit": 0},
+        {"slow_ms": 0, "margin_slow": 1},
         {"margin_error_rate": 0.001, "margin_slow": 0.99, "distribution_radius": 1},
         {"error_limit": 1, "slow_limit": 1, "refusal_limit": 0.001, "margin_shadow": 1},
     ],
@@ -360,6 +363,17 @@ def test_takes_each_margin_with_which_some_canary_passes(policy):
     model = with_model(canary=CanaryPolicy(**policy))
     judged = Environment(name="dev", description="d", namespace="n", rollout=Rollout(judged=True))
     assert said(replace(model, environments={"dev": judged})) == []
+
+
+@pytest.mark.parametrize("key", ["error_limit", "refusal_limit", "slow_limit"])
+def test_a_limit_of_0_is_taken_where_no_release_is_the_first(key):
+    judged = Environment(name="dev", description="d", namespace="n", rollout=Rollout(judged=True))
+    model = with_model(canary=CanaryPolicy(**{key: 0}))
+    has_release = replace(model, environments={"dev": judged})
+    assert {environment for environment, _ in has_release.releases} == {"dev"}
+    assert said(has_release) == []
+    ((check, _, _),) = said(replace(has_release, releases={}))
+    assert check == "a-canary-can-pass"
 
 
 def test_refuses_segments_that_are_no_levels_of_a_request():
