@@ -17,7 +17,8 @@ def quantities_can_be_read(catalog: Catalog) -> Iterator[Problem]:
             ("trainer", model.trainer.resources),
             ("server", model.server.resources),
         ):
-            for key, message in quantity_faults(resources).items():
+            faults = quantity_faults(resources, of_trainer=part == "trainer")
+            for key, message in faults.items():
                 yield _problem(name, (part, "resources", key), message)
 
 

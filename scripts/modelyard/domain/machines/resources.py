@@ -79,7 +79,7 @@ def parse_bytes(text: str) -> int:
     return int(Decimal(match[1]) * _UNITS[match[2]])
 
 
-def quantity_faults(resources: Resources) -> dict[str, str]:
+def quantity_faults(resources: Resources, *, of_trainer: bool = False) -> dict[str, str]:
     """What is wrong with each quantity, by its key."""
     found: dict[str, str] = {}
     for key, text, parse in (
@@ -92,13 +92,19 @@ def quantity_faults(resources: Resources) -> dict[str, str]:
         except ValueError as error:
             found[key] = str(error)
             continue
-        least, is_less = _LEAST.get(key, (0, ""))
+        least, is_less = _least(key, of_trainer=of_trainer)
         if amount is not None and amount < least:
             found[key] = f"{text} is {is_less}: write at least {least // 1024**2}Mi"
     return found
 
 
-_LEAST = {
-    "memory": (LEAST_MEMORY, "less than any Python process needs"),
-    "ephemeral_storage": (LEAST_STORAGE, "no room for a model and its log"),
-}
+def _least(key: str, *, of_trainer: bool) -> tuple[int, str]:
+    if key == "memory":
+        return LEAST_MEMORY, "less than any Python process needs"
+    if key == "ephemeral_storage":
+        return (
+            (LEAST_STORAGE, "no room for a model and its log")
+            if of_trainer
+            else (1024**2, "no room for any file")
+        )
+    return 0, ""

@@ -17,6 +17,17 @@ def test_a_quantity_without_a_unit_is_refused_where_it_is_written():
     assert said(with_model(trainer=trainer)) == [("quantities-can-be-read", "model.yaml", message)]
 
 
+def test_a_server_may_have_less_room_for_files_than_a_trainer_needs():
+    little = Resources(ephemeral_storage="8Mi")
+    assert said(with_model(server=Server(resources=little))) == []
+    trainer = replace(MODEL.trainer, resources=little)
+    ((_, _, message),) = said(with_model(trainer=trainer))
+    none = Resources(ephemeral_storage="0Gi")
+    ((_, _, other),) = said(with_model(server=Server(resources=none)))
+    assert other == "0Gi is no room for any file: write at least 1Mi"
+    assert message == "8Mi is no room for a model and its log: write at least 16Mi"
+
+
 def test_replicas_of_an_unknown_environment_are_refused():
     message = "there is no environment moon (canary, dev, production)"
     assert said(with_model(server=Server(replicas={"moon": 2, "dev": 1}))) == [

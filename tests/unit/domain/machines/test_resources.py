@@ -45,7 +45,8 @@ def test_a_size_without_a_unit_of_bytes_is_refused(text: str):
 
 @given(st.text(max_size=12))
 def test_no_text_is_read_as_a_negative_or_broken_quantity(text: str):
-    faults = quantity_faults(Resources(cpu=text, memory=text, ephemeral_storage=text))
+    resources = Resources(cpu=text, memory=text, ephemeral_storage=text)
+    faults = quantity_faults(resources, of_trainer=True)
     if "cpu" not in faults:
         assert parse_cpus(text) > 0
     if "memory" not in faults:
@@ -64,6 +65,6 @@ def test_too_little_memory_for_python_is_taken_for_a_mistake():
 
 @pytest.mark.parametrize("text", ["0Gi", "0.000Gi", "1Ki", "15.9Mi", "16M"])
 def test_no_room_for_files_is_taken_for_a_mistake_and_not_for_the_default(text: str):
-    assert quantity_faults(Resources(ephemeral_storage=text)) == {
+    assert quantity_faults(Resources(ephemeral_storage=text), of_trainer=True) == {
         "ephemeral_storage": f"{text} is no room for a model and its log: write at least 16Mi"
     }
