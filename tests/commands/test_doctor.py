@@ -133,6 +133,8 @@ def test_a_yard_in_which_nothing_is_wrong_is_well(yard):
             "https://h/n?a=1&Private_Token=s3cret&b=2",
             "git remote set-url up 'https://h/n?a=1&b=2'; ",
         ),
+        ("remote.up.url", "ssh://git:s3cret@h/n", "git remote set-url up ssh://git@h/n; "),
+        ("remote.up.url", "ssh://git@h/n?token=s3cret", "git remote set-url up ssh://git@h/n; "),
         ("url.https://h/n?token=s3cret&p=.insteadof", "gh:", EDIT),
         ("url.https://x:a/s3cret@h/.pushinsteadof", "gh:", EDIT),
         ("submodule.data.url", "https://ann:s3cret@h/n", EDIT),

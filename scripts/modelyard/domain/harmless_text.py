@@ -78,8 +78,17 @@ def find_passwords(text: str) -> Iterator[tuple[str, str]]:
 
 
 def remove_passwords(address: str) -> str:
-    """The address without who signs in, and without the parameters that are passwords."""
-    address = _BEFORE_A_HOST.sub(r"\g<scheme>://", address)
+    """The address without who signs in, and without the parameters that are passwords.
+
+    SSH's user name stays: without it SSH would sign in as whoever runs the command.
+    """
+
+    def without_password(found: re.Match[str]) -> str:
+        name = found["who"].removesuffix("@").partition(":")[0]
+        is_kept = "ssh" in found["scheme"].lower() and name
+        return f"{found['scheme']}://{name}@" if is_kept else f"{found['scheme']}://"
+
+    address = _BEFORE_A_HOST.sub(without_password, address)
     address, mark, parameters = address.partition("?")
     kept = [each for each in parameters.split("&") if not _PARAMETER.match(f"?{each}", 1)]
     return address + mark * bool(kept) + "&".join(kept)
