@@ -27,6 +27,7 @@ _OPTIONS = frozenset(
     {
         *("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index"),
         *("--only-binary", "--no-binary", "--prefer-binary", "--require-hashes", "--trusted-host"),
+        "--pre",
     }
 )
 """Where packages come from, which hashes decide; other options bring what no digest covers."""

@@ -105,7 +105,7 @@ def test_a_lock_with_line_ends_of_another_system_is_the_same():
 
 
 def test_where_packages_come_from_may_be_said():
-    lines = b"--index-url https://example.org/simple\n-f wheels\n--only-binary=:all:\nx==1\n"
+    lines = b"--index-url https://example.org/simple\n-f wheels\n--only-binary=:all:\n--pre\nx==1\n"
     assert [str(pin) for pin in lock_pins(lines)] == ["x==1"]
 
 
