@@ -184,6 +184,19 @@ def test_a_parameter_that_no_file_of_the_trainer_names_is_said_and_one_it_names_
     ]
 
 
+def test_files_that_git_ignores_are_no_files_of_the_trainer(yard):
+    with_april(yard)
+    yard.write("models/delays/trainer/.gitignore", b"venv\n")
+    yard.publish("A trainer with an environment beside it")
+    environment = yard.root / "models/delays/trainer/venv"
+    environment.mkdir()
+    (environment / "library.py").write_text("verbosity = 1\n")
+    (environment / "memory").symlink_to("/proc/self/mem")  # cannot be read
+    done = first(yard, "--param", "verbosity=3")
+    assert done.exit_code == 0, done.stderr
+    assert [each.partition(" of models")[0] for each in notes(done)] == ["note: no file"]
+
+
 def test_a_version_that_trains_the_same_model_again_says_so(yard):
     with_april(yard)
     first(yard)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from modelyard.adapters.git.trees import WorkingTree
 from modelyard.domain.specs.catalog import Catalog
 from modelyard.domain.specs.model import CanaryPolicy, DriftPolicy, Model
 from modelyard.domain.specs.paths import trainer_folder
@@ -77,7 +78,7 @@ def _unread_parameters(root: Path, spec: ModelVersion) -> Iterator[str]:
     if not spec.parameters:
         return
     folder = trainer_folder(spec.model)
-    words = _words_of(root / folder)
+    words = _words_of(root, folder)
     for name in spec.parameters:
         if set(_WORD.findall(name)) <= words:
             continue
@@ -89,12 +90,14 @@ def _unread_parameters(root: Path, spec: ModelVersion) -> Iterator[str]:
         )
 
 
-def _words_of(folder: Path) -> set[str]:
+def _words_of(root: Path, folder: str) -> set[str]:
+    """The words of a trainer's files, without those that Git ignores, such as an environment."""
+    tree = WorkingTree(root, [folder])
     found: set[str] = set()
-    for path in folder.rglob("*"):
+    for path in tree.paths():
         # A lock has the names of libraries, which are no parameters.
-        if path.suffix != ".lock" and path.is_file() and path.stat().st_size <= _LONGEST:
-            found |= set(_WORD.findall(path.read_text(encoding="utf-8", errors="replace")))
+        if not path.endswith(".lock") and (root / path).lstat().st_size <= _LONGEST:
+            found |= set(_WORD.findall(tree.read(path).decode(errors="replace")))
     return found
 
 
