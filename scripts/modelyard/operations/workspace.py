@@ -100,8 +100,8 @@ class Workspace:
         return {}
 
     @cached_property
-    def stuck_in_traffic(self) -> dict[tuple[str, str], str]:
-        """Why a bad release takes traffic still, by environment and model, where it does."""
+    def stuck_in_traffic(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """A bad version that takes traffic still, and why, by environment and model."""
         return {}
 
     @cached_property

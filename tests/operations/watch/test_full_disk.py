@@ -199,3 +199,17 @@ def test_people_are_told_once_of_a_bad_release_that_cannot_be_taken_from_traffic
     assert running.disk_news.stuck == frozenset()
     assert yard.names()["canary"] == "v1"
     assert told.count(title) == 1
+
+
+def test_a_release_that_left_by_its_rollback_alone_is_stuck_no_more(yard, told, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "endpoints.json")
+
+    running = watcher(yard)
+    monkeypatch.setattr(running.workspace.services.cluster, "abort", refuse)
+    for _ in range(3):
+        running.run_passes_and_wait()
+
+    assert told.count(f"canary: {MODEL} v2 is bad and stuck in traffic") == 1
+    assert yard.names()["canary"] == "v1"
+    assert running.workspace.stuck_in_traffic == {}

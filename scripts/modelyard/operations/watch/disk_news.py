@@ -33,19 +33,21 @@ class DiskNews:
     lasts: bool = False
     is_told: bool = False
     told_at: float = -inf
-    stuck: frozenset[tuple[str, str]] = frozenset()
+    stuck: frozenset[tuple[str, str, str]] = frozenset()
 
-    def tell_stuck(self, stuck: Mapping[tuple[str, str], str]) -> None:
+    def tell_stuck(self, stuck: Mapping[tuple[str, str], tuple[str, str]]) -> None:
         """Tell of each bad release that could not be taken from traffic, as the facts cannot.
 
         Args:
-            stuck: Why, by environment and by model with its version.
+            stuck: Its version and why, by environment and model.
         """
-        known = self.stuck.intersection(stuck)
-        for place, why in stuck.items():
-            title = f"{place[0]}: {place[1]} is bad and stuck in traffic"
-            if place not in known and send_message(title, why):
-                known |= {place}
+        found = {(*place, version): why for place, (version, why) in stuck.items()}
+        known = self.stuck.intersection(found)
+        for release, why in found.items():
+            environment, model, version = release
+            title = f"{environment}: {model} {version} is bad and stuck in traffic"
+            if release not in known and send_message(title, why):
+                known |= {release}
         self.stuck = known
 
     def tell(self, failures: Iterable[Exception], *, is_whole: bool) -> None:

@@ -252,7 +252,7 @@ class _Observation:
             except (YardError, OSError) as error:
                 named = explain_disk_error(error)
                 said = f"it is bad ({reason}) and takes traffic still: {named}"
-                self.workspace.stuck_in_traffic[self._place] = said
+                self.workspace.stuck_in_traffic[self._place] = self.release.version, said
                 return facts, named
         elif facts.aborted != JUDGED_BAD:
             return facts, None
@@ -260,7 +260,7 @@ class _Observation:
 
     @property
     def _place(self) -> tuple[str, str]:
-        return self.environment.name, f"{self.release.model} {self.release.version}"
+        return self.environment.name, self.release.model
 
     def _publish(self, event: ReleaseEvent) -> None:
         release, environment = self.release, self.environment
