@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from modelyard.errors import CannotAnswer, Refused, YardError
 from modelyard.serving.formats.loaders import find_opening, has_code
-from modelyard.serving.formats.metadata import LARGEST, read_metadata
+from modelyard.serving.formats.metadata import FILE, LARGEST, read_metadata
 
 GOOD = """\
 flavors:
@@ -101,7 +101,6 @@ def test_a_tag_whose_value_is_none_is_named(value: str, tmp_path: Path):
     [
         "[" * 100_000 + "]" * 100_000,
         json.dumps([{"name": "\ud800", "type": "double"}]),
-        json.dumps([{"name": "a\nb", "type": "double"}]),
         json.dumps([{"name": None, "type": "double"}]),
         json.dumps([{"name": ["a"], "type": "double"}]),
         json.dumps([["name", "type"]]),
@@ -123,3 +122,10 @@ def test_whatever_the_file_holds_it_is_read_or_refused(tmp_path_factory, text: s
         has_code(found)
         found.types()
         find_opening(found)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "price\u00a0EUR", "a\tb", "\u200b", "größe (m²)"])
+def test_a_column_has_each_name_that_a_contract_may_have(name: str, tmp_path: Path):
+    inputs = json.dumps([{"name": name, "type": "double"}])
+    (tmp_path / FILE).write_text(json.dumps({"signature": {"inputs": inputs}}), encoding="utf-8")
+    assert read_metadata(tmp_path).types() == {name: "double"}

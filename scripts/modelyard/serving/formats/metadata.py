@@ -136,13 +136,14 @@ def _refuse_growth(events: Any, path: Path) -> None:
 
 
 def _text(value: object) -> str:
-    """A name that every file and page can hold.
+    """A name that a file can hold; a contract may have one with a line break or a no-break space.
 
     Raises:
         ValueError: It is none.
     """
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(f"{value!r} is no printable name")
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no name")  # noqa: TRY004 - as below
+    value.encode()
     return value
 
 
