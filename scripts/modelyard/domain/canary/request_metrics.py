@@ -39,8 +39,8 @@ WARM_UP_LOOKS = 10
 As many are left until a canary that is slow for good must have failed."""
 
 WARM_UP_SECONDS = 300.0
-"""From the first of these looks on: ten looks of the simulations. Where requests are few a look
-takes long, and ten of them would excuse a slow canary for hours."""
+"""From the first of these looks on: sixty looks of the usual 5 seconds. Where requests are few a
+look takes long, and ten of them would excuse a slow canary for hours."""
 
 FASTER = 0.85
 """A canary gets faster if the second half of its warm-up has at most this part of the slow requests
