@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -46,10 +47,20 @@ def trained(rows: pd.DataFrame, chosen: dict[str, Any], seed: int) -> lightgbm.B
     own = {"features", "num_boost_round"}
     settings = {name: value for name, value in chosen.items() if name not in own}
     quiet = {"seed": seed, "num_threads": 1, "deterministic": True, "force_row_wise": True}
-    data = lightgbm.Dataset(inputs_of(rows, chosen), labels_of(rows))
+    inputs = inputs_of(rows, chosen)
+    inputs.columns = plain_names(list(inputs.columns))
+    data = lightgbm.Dataset(inputs, labels_of(rows))
     return lightgbm.train(
         {**OBJECTIVES[TASK], **quiet, "verbose": -1, **settings}, data, chosen["num_boost_round"]
     )
+
+
+def plain_names(names: list[str]) -> list[str]:
+    """The names as LightGBM takes them, all different; a request has those of the signature."""
+    plain = [re.sub(r'[\[\]{}":,\s]', "_", name) for name in names]
+    return [
+        f"{name}_{place}" if plain.count(name) > 1 else name for place, name in enumerate(plain)
+    ]
 
 
 def labels_of(rows: pd.DataFrame) -> pd.Series[Any]:

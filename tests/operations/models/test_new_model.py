@@ -5,9 +5,11 @@ import csv
 import datetime as dt
 import gzip
 import io
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -361,6 +363,18 @@ def test_copies_are_said_where_days_are_held_out_too(tmp_path):
     twice = {name: [*values, values[-1]] for name, values in table.items()}
     (warning,) = of_columns(tmp_path, twice).warnings
     assert "1 of 1,001 rows is a copy" in warning
+
+
+@pytest.mark.parametrize("name", ["Größe [m²]", "a<b", "x]"])
+def test_a_name_that_the_library_does_not_take_is_refused_before_anything_is_written(
+    tmp_path, name
+):
+    (tmp_path / "shop.csv").write_bytes(csv_bytes(shop(**{name: [n % 7 for n in range(100)]})))
+    arguments: dict[str, Any] = {"file": "shop.csv", "timestamp": None, "here": tmp_path}
+    with pytest.raises(Refused, match=re.escape(name)) as raised:
+        compose_model(tmp_path, Catalog(), WISHES, FRAMEWORKS["xgboost"], **arguments)
+    assert "--framework lightgbm" in (raised.value.hint or "")
+    assert compose_model(tmp_path, Catalog(), WISHES, FRAMEWORKS["lightgbm"], **arguments)
 
 
 def test_a_cluster_is_on_one_side_only(tmp_path):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pprint
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
 from modelyard.domain.proposal.model import ModelProposal
 from modelyard.domain.specs.model import ArtifactPolicy
+from modelyard.errors import Refused
 
 SKELETONS = "skeletons"
 WISHES = "requirements.in"
@@ -24,11 +24,13 @@ class Framework:
         name: Its name on the command line.
         artifact: The rules for artifacts that its models keep.
         requirements: The libraries of a runtime of its own; none for the platform's.
+        refused: Characters that it takes in no name of a column, in training and in serving.
     """
 
     name: str
     artifact: ArtifactPolicy
     requirements: tuple[str, ...] = ()
+    refused: str = ""
 
 
 _SKLEARN = "scikit-learn>=1.7,<1.9"  # some of MLflow's flavours import it
@@ -45,6 +47,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             name="xgboost",
             artifact=ArtifactPolicy(formats=("xgboost",)),
             requirements=("xgboost-cpu==3.2.0", _SKLEARN),
+            refused="[]<",
         ),
     )
 }
@@ -54,7 +57,17 @@ COMMAND = ("python", "train.py")
 
 
 def trainer_files(framework: Framework, proposal: ModelProposal) -> dict[str, bytes]:
-    """The trainer's files, by their names in its folder."""
+    """The trainer's files, by their names in its folder.
+
+    Raises:
+        Refused: The library does not take the name of a feature.
+    """
+    if odd := [name for name in proposal.features if {*name} & {*framework.refused}]:
+        raise Refused(
+            f"{framework.name} takes no column whose name has one of {framework.refused}: "
+            f"{', '.join(odd)}",
+            hint="rename it in the file, or take --framework lightgbm or sklearn",
+        )
     text = (resources.files("modelyard") / SKELETONS / f"train_{framework.name}.py").read_text(
         "utf-8"
     )
@@ -84,4 +97,4 @@ def _constant(name: str, values: list[str]) -> str:
 
 def _literal(text: str) -> str:
     """The text as Python writes it, in double quotes where it can."""
-    return f'"{text}"' if re.fullmatch(r"[\w ./-]*", text, re.ASCII) else pprint.pformat(text)
+    return f'"{text}"' if text.isprintable() and not {*text} & {*'"\\'} else pprint.pformat(text)
