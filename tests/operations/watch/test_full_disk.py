@@ -136,6 +136,12 @@ def test_people_are_told_again_of_a_disk_that_is_full_an_hour_later(told, monkey
     assert len(told) == 2
 
 
+def test_a_file_that_this_user_may_not_read_is_no_disk_that_takes_no_write(told):
+    news = DiskNews()
+    news.tell([PermissionError(errno.EACCES, "Permission denied", "feed.csv")], is_whole=True)
+    assert (told, news.lasts) == ([], False)
+
+
 def test_of_a_disk_nobody_could_be_told_of_they_are_told_in_the_next_pass(monkeypatch):
     tried: list[str] = []
     monkeypatch.setattr(

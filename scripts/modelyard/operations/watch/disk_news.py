@@ -57,7 +57,12 @@ class DiskNews:
             failures: What failed in a pass.
             is_whole: Whether it was over all models: only such a pass shows that it is over.
         """
-        named = (explain_disk_error(failure) for failure in failures)
+        # No permission is as often that of a file that is read, which says nothing of a disk.
+        named = (
+            explain_disk_error(failure)
+            for failure in failures
+            if not isinstance(failure, PermissionError)
+        )
         fault = next((each for each in named if isinstance(each, DiskFault)), None)
         now = time.monotonic()
         if fault is None:
