@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from modelyard.domain.specs.contract import Column
 from modelyard.errors import Refused
 from modelyard.serving.inputs import frame_of_rows, read_request, tensors_of_rows
-from modelyard.serving.tensor import DATATYPES, MAX_ROWS
+from modelyard.serving.tensor import DATATYPES, MAX_ROWS, TensorError, read_tensor
 
 COLUMNS = (
     Column(name="carrier", type="category", levels=("AA", "UA")),
@@ -310,3 +312,35 @@ def test_any_document_whatever_is_read_or_refused_in_printable_words(document: o
     message = refusal_of(document)
     assert message.isprintable()
     assert len(message) < 1000
+
+
+def read_or_refused(column: Column, datatype: str, data: object, rows: int) -> object:
+    try:
+        found = read_tensor(column, {"datatype": datatype, "shape": [rows], "data": data})
+    except TensorError as error:
+        return str(error)
+    return str(found.array.dtype), found.array.tolist(), found.nulls, dict(found.levels)
+
+
+@given(
+    values=npst.arrays(
+        npst.floating_dtypes(endianness="<")
+        | npst.integer_dtypes(endianness="<")
+        | npst.unsigned_integer_dtypes(endianness="<")
+        | npst.boolean_dtypes(),
+        st.integers(1, 5),
+    ),
+    column=st.sampled_from(COLUMNS),
+    is_nullable=st.booleans(),
+)
+@settings(max_examples=300)
+def test_an_array_is_read_or_refused_as_the_list_of_its_values(values, column, is_nullable):
+    kind = values.dtype.kind
+    datatype = {"b": "BOOL", "f": "FP"}.get(kind, "INT" if kind == "i" else "UINT")
+    datatype += "" if kind == "b" else str(8 * values.dtype.itemsize)
+    as_list = [None if value != value else value for value in values.tolist()]  # noqa: PLR0124 - NaN is not itself
+    column = dataclasses.replace(column, nullable=is_nullable)
+
+    found = read_or_refused(column, datatype, values, len(values))
+
+    assert repr(found) == repr(read_or_refused(column, datatype, as_list, len(values)))

@@ -81,13 +81,18 @@ def read_tensor(column: Column, tensor: Mapping[str, object]) -> ReadTensor:
 
     Args:
         column: The column of the contract.
-        tensor: `datatype`, `shape` ([rows] or [rows, 1]) and `data` (flat, or one list per row).
+        tensor: `datatype`, `shape` ([rows] or [rows, 1]) and `data`: flat, or one list per row, or
+            an array of numbers, in which NaN is a null.
 
     Raises:
         TensorError: The datatype, the shape or a value does not fit the column.
     """
     data = _data(tensor)
     datatype = tensor.get("datatype")
+    if not isinstance(data, list):
+        if (read := _read_array(column, data)) is not None:
+            return read
+        data = [None if value != value else value for value in data.tolist()]  # noqa: PLR0124 - NaN is not itself
     if not isinstance(datatype, str) or not (
         # A client cannot know the datatype of nulls alone.
         datatype in _ACCEPTED[column.type] or all(value is None for value in data)
@@ -106,6 +111,22 @@ def read_tensor(column: Column, tensor: Mapping[str, object]) -> ReadTensor:
 def values_of_nulls(column: Column, rows: int) -> Values:
     """The values of a column that was left out."""
     return _array_of(column.type, [None] * rows, has_nulls=True)
+
+
+def _read_array(column: Column, values: Values) -> ReadTensor | None:
+    """An array as it is for a column of numbers; None if each value must be looked at."""
+    import numpy as np  # noqa: PLC0415 - only where rows are read
+
+    is_whole = values.dtype.kind in "iu"
+    if column.type == "integer" and is_whole and values.dtype != np.uint64:
+        return ReadTensor(array=values.astype(np.int64), nulls=0)
+    if column.type != "number" or not (is_whole or values.dtype.kind == "f"):
+        return None
+    numbers = values.astype(np.float64)
+    nulls = int(np.count_nonzero(np.isnan(numbers)))
+    if (nulls and not column.nullable) or not _is_finite(numbers, nulls):
+        return None
+    return ReadTensor(array=numbers, nulls=nulls)
 
 
 def _categories(column: Column, data: list[object]) -> ReadTensor:
@@ -197,21 +218,23 @@ def describe_value(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _data(tensor: Mapping[str, object]) -> list[object]:
+def _data(tensor: Mapping[str, object]) -> list[object] | Values:
+    import numpy as np  # noqa: PLC0415 - as above
+
     data, shape = tensor.get("data"), tensor.get("shape")
-    if not isinstance(data, list):
+    if not isinstance(data, list | np.ndarray):
         raise TensorError(f"expected a list as data, found {describe_value(data)}")
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         raise TensorError(f"expected a shape [rows], found {_sizes(shape)}")
     if len(shape) not in {1, _COLUMN} or (len(shape) == _COLUMN and shape[1] != 1):
         raise TensorError(f"expected the shape [rows] or [rows, 1], found {_sizes(shape)}")
-    if shape[0] != len(data) or not data:
+    if shape[0] != len(data) or not len(data):
         raise TensorError(
             f"expected at least 1 value and as many as rows, found {len(data)} for {_sizes(shape)}"
         )
     if len(data) > MAX_ROWS:
         raise TensorError(f"expected at most {MAX_ROWS} rows, found {len(data)}")
-    if len(shape) == _COLUMN:
+    if len(shape) == _COLUMN and isinstance(data, list):
         return [v[0] if isinstance(v, list) and len(v) == 1 else v for v in data]
     return data
 

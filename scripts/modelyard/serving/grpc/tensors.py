@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.errors import Refused
 from modelyard.serving.grpc.messages import message_class
 from modelyard.serving.http.binary import read_values, write_values
-from modelyard.serving.tensor import MAX_ROWS, describe_value
+from modelyard.serving.tensor import MAX_ROWS, Values, describe_value
 
 if TYPE_CHECKING:
     from modelyard.serving.inputs import InferenceRequest
@@ -31,7 +31,7 @@ _FLOATS = frozenset({"FP32", "FP64"})
 def document_of(request: Any) -> dict[str, object]:
     """A ModelInferRequest as the document that HTTP has as JSON, which the contract reads.
 
-    NaN becomes null, as in binary tensors: the protocol has no word for a missing value.
+    NaN stands for null, as in binary tensors: the protocol has no word for a missing value.
 
     Raises:
         Refused: The values of an input are in no field or in a wrong one, or their bytes do not
@@ -86,7 +86,7 @@ def write_response(
     return found
 
 
-def _raw(tensor: Any, content: bytes) -> list[object]:
+def _raw(tensor: Any, content: bytes) -> Values | list[object]:
     if tensor.HasField("contents"):
         raise Refused(
             f"input {describe_value(tensor.name)}: expected its values in raw_input_contents alone,"

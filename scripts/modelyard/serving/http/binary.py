@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelyard.errors import Refused
-from modelyard.serving.tensor import MAX_ROWS, describe_value
+from modelyard.serving.tensor import MAX_ROWS, Values, describe_value
 
 LENGTH_HEADER = "inference-header-content-length"
 """With it the JSON part of a body ends after so many bytes, and binary tensors follow."""
@@ -23,7 +23,7 @@ _LENGTH_BYTES = 4
 def put_tensors_inline(document: object, binary: bytes) -> None:
     """Give each binary tensor of a request its values as `data`, in place.
 
-    NaN becomes null: binary numbers have no other word for a missing value.
+    NaN stands for null: binary numbers have no other word for a missing value.
 
     Raises:
         Refused: The sizes, or the bytes of a tensor, do not fit.
@@ -51,8 +51,8 @@ def _binary_size(tensor: Any) -> int | None:
     return size
 
 
-def read_values(name: str, datatype: object, content: bytes) -> list[object]:
-    """The values of one tensor, with null for NaN.
+def read_values(name: str, datatype: object, content: bytes) -> Values | list[object]:
+    """The values of one tensor: an array of numbers, or a list of texts.
 
     Args:
         name: What to call it in a message.
@@ -75,8 +75,7 @@ def read_values(name: str, datatype: object, content: bytes) -> list[object]:
         )
     if len(content) // dtype.itemsize > MAX_ROWS:
         raise Refused(f"input {name}: expected {MAX_ROWS} values at most")
-    values: list[object] = np.frombuffer(content, dtype).tolist()
-    return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN is not itself
+    return np.frombuffer(content, dtype)
 
 
 def write_values(datatype: str, values: list[object]) -> bytes:
