@@ -685,6 +685,6 @@ def test_a_server_is_started_without_credentials(
     )
     servers = local_servers.LocalServers(tmp_path / "servers", model="m", payloads=tmp_path)
     monkeypatch.setattr(servers, "_arguments", lambda *_: ["serve"])
-    servers.start_server(SimpleNamespace(release="r"), tmp_path, None)  # type: ignore[arg-type]
+    servers.start_server(SimpleNamespace(release="r", grpc_port=None), tmp_path, None)  # type: ignore[arg-type]
     assert len(started) == 1
     assert SECRET not in str(started)
