@@ -49,7 +49,7 @@ class KeptRoom:
             logger.info("no room is kept for a rollback: %s", error)
 
     def give_back(self) -> bool:
-        """Give the room back to whoever writes first; True if there was some."""
+        """Delete the files, so that the next write finds room; True if there were any."""
         files = list(self._folder.glob("*"))
         for file in files:
             file.unlink(missing_ok=True)

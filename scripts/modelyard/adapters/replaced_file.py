@@ -52,6 +52,16 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def write_if_changed(path: Path, content: bytes, write: Write = write_whole) -> None:
+    """Write a file unless it has this content: on a full disk a write without need would fail."""
+    try:
+        is_there = path.read_bytes() == content
+    except FileNotFoundError:
+        is_there = False
+    if not is_there:
+        write(path, content)
+
+
 def _name(error: BaseException, path: Path) -> None:
     """Let an error name the file that a person knows; a write that finds no room names none."""
     if isinstance(error, OSError) and error.errno is not None:

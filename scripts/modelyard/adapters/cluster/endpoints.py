@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelyard.adapters.replaced_file import Write, write_whole
+from modelyard.adapters.replaced_file import Write, write_if_changed, write_whole
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 
 
@@ -69,16 +69,6 @@ def write_endpoints(
         return
     ordered = tuple(sorted(endpoints, key=lambda endpoint: (-endpoint.share, endpoint.release)))
     write_if_changed(path, dump_json(ordered, tuple[Endpoint, ...]), write)
-
-
-def write_if_changed(path: Path, content: bytes, write: Write) -> None:
-    """Write a file that has another content: each look asks for it, and a full disk takes none."""
-    try:
-        is_there = path.read_bytes() == content
-    except FileNotFoundError:
-        is_there = False
-    if not is_there:
-        write(path, content)
 
 
 def with_known(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from modelyard.adapters.cluster.endpoints import hint_of_state, write_if_changed
+from modelyard.adapters.cluster.endpoints import hint_of_state
 from modelyard.adapters.processes.process_table import Started
-from modelyard.adapters.replaced_file import Write, write_whole
+from modelyard.adapters.replaced_file import Write, write_if_changed, write_whole
 from modelyard.adapters.specs.json_documents import dump_json, parse_json
 from modelyard.domain.server_fault import Blame
 from modelyard.domain.specs.environment import Environment

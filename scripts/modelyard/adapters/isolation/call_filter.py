@@ -105,8 +105,8 @@ def restrict_calls(
 ) -> None:
     """Let this thread, and all that it starts, make no call that reaches beyond what it is given.
 
-    It makes sockets of these families alone, no namespaces, and nothing that outlasts it outside of
-    its files. `socketpair` stays as it is: both of its ends are the process's own.
+    It can make sockets of these families alone. It cannot make a user namespace, or anything beside
+    its files that outlasts it. `socketpair` stays as it is: both of its ends are the process's own.
 
     Args:
         families: The families of sockets.

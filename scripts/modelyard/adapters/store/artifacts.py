@@ -25,7 +25,7 @@ from modelyard.adapters.file_systems import (
 )
 from modelyard.artifact_digest import artifact_digest, file_digests, manifest_digest
 from modelyard.domain.signatures import find_differences
-from modelyard.errors import CannotAnswer, Refused, YardError
+from modelyard.errors import NO_ROOM, CannotAnswer, Refused, YardError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -34,7 +34,7 @@ _ASIDE = ".writing"
 
 _MODELS = "models"
 
-_OWN_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+_OWN_DISK = NO_ROOM | {errno.EFBIG, errno.EROFS}
 
 COMPLETE = ".complete"
 """Written last into an artifact's folder: without it the folder is not whole."""
