@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from modelyard.errors import Refused
 from modelyard.serving.grpc.messages import message_class
 from modelyard.serving.http.binary import read_values, write_values
@@ -95,7 +97,7 @@ def _raw(tensor: Any, content: bytes) -> Values | list[object]:
     return read_values(describe_value(tensor.name), tensor.datatype, content)
 
 
-def _typed(tensor: Any) -> list[object]:
+def _typed(tensor: Any) -> Values | list[object]:
     """The values in the field of the tensor's datatype."""
     name, datatype = describe_value(tensor.name), tensor.datatype
     wanted = FIELDS.get(datatype)
@@ -112,7 +114,7 @@ def _typed(tensor: Any) -> list[object]:
     if datatype == "BYTES":
         return _texts(name, values)
     if datatype in _FLOATS:
-        return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN is not itself
+        return np.array(values, dtype=np.float64)
     return list(values)
 
 
