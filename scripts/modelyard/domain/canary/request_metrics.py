@@ -104,7 +104,7 @@ class RequestMetric:
         is_worse, is_kept = self._claims()
         # A rejection is valid at any time, so a peak fails for good. A pass must hold until now.
         bad, known = worse.ever_rejects(alpha), kept.rejects_now(alpha)
-        is_warm_up = bad and self.seconds is not None and self._is_warm_up(alpha)
+        is_warm_up = bad and self._is_warm_up(alpha)
         bad = bad and not is_warm_up
         rival = "" if self.stable is None else f", stable {_share_of_requests(self.stable)}"
         claim = f": {is_worse}" if bad else f": {is_kept}" if known else ""
@@ -136,12 +136,12 @@ class RequestMetric:
 
         No test: it only makes a fail rarer, of what all looks together show.
         """
-        if self.stable is None:
+        if self.stable is None or self.seconds is None:
             return False
         arms = (self.canary.totals, self.canary.hits, self.stable.totals, self.stable.hits)
         added = [counted_increments(each) for each in arms]
         ranges = ranges_with_both_arms(added[0], added[2])
-        looks = self._looks_of_warm_up(ranges)
+        looks = _looks_of_warm_up(ranges, self.seconds)
         if looks < 2:  # noqa: PLR2004 - one look does not get faster
             return False
         first = np.array([sum_ranges(each, ranges)[:looks] for each in added])
@@ -155,7 +155,7 @@ class RequestMetric:
             return True
         start = ranges[looks - 1][1]
         after = [each[start:].cumsum() for each in added]
-        seconds = [0.0, *self.seconds][start:] if self.seconds else []
+        seconds = [0.0, *self.seconds][start:]
         later = replace(
             self,
             canary=Series(totals=after[0].tolist(), hits=after[1].tolist()),
@@ -165,10 +165,6 @@ class RequestMetric:
         if len(ranges) >= 2 * looks and later.excess > self.margin:
             return False  # it is slow again and again, as one that starts anew every few minutes
         return not later.evidence(alpha)[0].ever_rejects(alpha)
-
-    def _looks_of_warm_up(self, ranges: Sequence[tuple[int, int]]) -> int:
-        ends = [(self.seconds or [])[end - 1] for _, end in ranges[:WARM_UP_LOOKS]]
-        return sum(end - ends[0] <= WARM_UP_SECONDS for end in ends)
 
     @property
     def excess(self) -> float:
@@ -330,6 +326,11 @@ def slow_answers(
 def format_share(share: float) -> str:
     """A share as a percentage of three digits."""
     return f"{100 * share:.3g} %"
+
+
+def _looks_of_warm_up(ranges: Sequence[tuple[int, int]], seconds: Sequence[float]) -> int:
+    ends = [seconds[end - 1] for _, end in ranges[:WARM_UP_LOOKS]]
+    return sum(end - ends[0] <= WARM_UP_SECONDS for end in ends)
 
 
 def _slow(arm: Arm, slow_ms: float) -> Series | None:
