@@ -21,8 +21,7 @@ from pathlib import Path
 from statistics import median
 
 import grpc
-import numpy as np
-from bench_serving import Started, started
+from bench_serving import Started, figures_of, median_of, started
 from closed_loop import Load, send_load
 from served_flights import Candidate, candidates, make_artifact
 
@@ -89,14 +88,7 @@ def measure(
     else:
         message = grpc_request(candidate, rows, is_raw=way == "grpc-raw")
         load = send_calls(port, message, connections=connections, seconds=seconds)
-    if load.refused:
-        raise SystemExit(f"{way}: {load.refused} answers were not 200")
-    return {
-        "requests_per_second": len(load.latencies) / load.seconds,
-        "p50_ms": 1000 * float(np.percentile(load.latencies, 50)),
-        "p99_ms": 1000 * float(np.percentile(load.latencies, 99)),
-        "cpu_ms_per_request": 1000 * (server.cpu_seconds - before) / len(load.latencies),
-    }
+    return figures_of(load, name=way, cpu_seconds=server.cpu_seconds - before)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -126,8 +118,8 @@ def main(arguments: Sequence[str]) -> None:
                     )  # fmt: skip
                     rounds.setdefault(f"{way} {connections}x{rows}", []).append(found)
     document = {
-        "start": {name: _medians(found) for name, found in starts.items()},
-        "cells": {cell: _medians(found) for cell, found in rounds.items()},
+        "start": {name: median_of(found) for name, found in starts.items()},
+        "cells": {cell: median_of(found) for cell, found in rounds.items()},
         "ratios_to_http": {
             cell: {
                 name: median(
@@ -146,10 +138,6 @@ def main(arguments: Sequence[str]) -> None:
 
 def _same_of_http(cell: str) -> str:
     return f"http {cell.partition(' ')[2]}"
-
-
-def _medians(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: round(median(each[name] for each in found), 3) for name in found[0]}
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

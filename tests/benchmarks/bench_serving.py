@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import psutil
 import threadpoolctl
-from closed_loop import send_load
+from closed_loop import Load, send_load
 from served_flights import Candidate, candidates, make_artifact, sample_rows
 
 from modelyard.adapters.cluster.local_servers import free_port
@@ -125,17 +125,22 @@ def measure(server: Started, *, connections: int, rows: int, seconds: float) -> 
         seconds=seconds,
         health=check,
     )
-    if load.refused:
-        raise SystemExit(f"{server.candidate.name}: {load.refused} answers were not 200")
-    found = {
-        "requests_per_second": len(load.latencies) / load.seconds,
-        "p50_ms": 1000 * float(np.percentile(load.latencies, 50)),
-        "p99_ms": 1000 * float(np.percentile(load.latencies, 99)),
-        "cpu_seconds_per_1000": 1000 * (server.cpu_seconds - before) / len(load.latencies),
-    }
+    found = figures_of(load, name=server.candidate.name, cpu_seconds=server.cpu_seconds - before)
     if load.health:
         found["health_p99_ms"] = 1000 * float(np.percentile(load.health, 99))
     return found
+
+
+def figures_of(load: Load, *, name: str, cpu_seconds: float) -> dict[str, float]:
+    """What a load shows of a server that used so much CPU for it."""
+    if load.refused:
+        raise SystemExit(f"{name}: {load.refused} answers were not 200")
+    return {
+        "requests_per_second": len(load.latencies) / load.seconds,
+        "p50_ms": 1000 * float(np.percentile(load.latencies, 50)),
+        "p99_ms": 1000 * float(np.percentile(load.latencies, 99)),
+        "cpu_seconds_per_1000": 1000 * cpu_seconds / len(load.latencies),
+    }
 
 
 class BareModel:
